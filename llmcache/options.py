@@ -1,0 +1,151 @@
+"""The options of a call, in one place: those of the cache, those of the journey, those of the API.
+
+`complete` and `stream` share them (PEP 692), so that a type checker knows each
+name and value, and a misspelled one is an error before anything is sent.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal, TypeAlias, TypedDict
+
+from .errors import InvalidRequestError
+from .types._json import Json
+
+__all__ = [
+    "COMPLETION_FIELDS",
+    "CONTROL_FIELDS",
+    "EMBEDDING_FIELDS",
+    "CompletionOptions",
+    "ControlOptions",
+    "EmbeddingOptions",
+    "Replay",
+    "TransportOptions",
+    "reject_unknown",
+]
+
+Replay: TypeAlias = Literal["instant", "recorded"] | float
+"""How a stored stream is played: at once, with its own pauses, or so many times faster."""
+
+
+class ControlOptions(TypedDict, total=False):
+    """Arguments of a call that the cache understands; none of them reaches the provider."""
+
+    cache_response: bool
+    """Read the cache, and store the answer on a miss. Default: False."""
+    cache_collection: str | None
+    """Where: a name of letters, digits, `.`, `_`, `-`. Default: the provider's."""
+    rewrite_cache: bool
+    """Call the provider and replace what is stored."""
+    regen_cache: bool
+    """Call the provider and store one more sample; what plain hits return stays."""
+    mode: Literal["auto", "offline"]
+    """`offline` never calls the provider: `CacheMissError` where nothing is stored."""
+    sample: int
+    """Which sample of the request to read or make. Default: 0, the one that plain hits return."""
+    samples: int | None
+    """Return this many samples in `result.samples`, making those that are missing."""
+    ttl: float | None
+    """Seconds that the answer of this call stays fresh. Default: the policy's."""
+    max_age: float | None
+    """Do not accept an answer older than this many seconds. Default: the policy's."""
+    tags: tuple[str, ...] | list[str]
+    """Labels of the stored answer, for `invalidate(tag=…)`."""
+    salt: str | None
+    """Anything the answer depends on that is not in the request (a document set's version)."""
+    stale_while_revalidate: float | None
+    """Seconds past its time during which an answer still serves, while it is refreshed behind."""
+    stale_if_error: float | None
+    """Seconds past its time during which an answer serves when the provider fails."""
+    store_truncated: bool | None
+    """Store an answer that was cut by its length limit. Default: the policy's."""
+    replay: Replay
+    """How to play a stored answer that is streamed. Default: `instant`."""
+
+
+class TransportOptions(TypedDict, total=False):
+    """Arguments of a call that choose how it is sent."""
+
+    attempts: int
+    """How often to try in all. Default: 3."""
+    backoff: float
+    """Seconds before the second attempt; doubles. Default: 1.0."""
+    timeout: float | None
+    """Seconds without a byte before giving up. Default: the provider's."""
+    extra_headers: Mapping[str, str] | None
+    """More HTTP headers. They are not part of the key, except those that version the API."""
+    extra_body: Mapping[str, Any] | None
+    """More fields for the wire body; they are part of the key."""
+
+
+class CompletionOptions(ControlOptions, TransportOptions, total=False):
+    """Arguments of `complete` and `stream`; see the provider's API reference for what they do."""
+
+    model: str | None
+    tools: Sequence[Any] | None
+    """Tool objects, or dicts in the nested or the flat shape."""
+    tool_choice: str | Mapping[str, Any] | None
+    """`auto`, `none`, `required`, a tool's name, or the wire's object."""
+    response_format: Any
+    """`text`, `json_object`, a JSON Schema, or a pydantic model."""
+    temperature: float | None
+    top_p: float | None
+    max_tokens: int | None
+    max_completion_tokens: int | None
+    n: int | None
+    stop: str | Sequence[str] | None
+    seed: int | None
+    reasoning_effort: str | None
+    verbosity: str | None
+    presence_penalty: float | None
+    frequency_penalty: float | None
+    logit_bias: Mapping[str, float] | None
+    logprobs: bool | None
+    top_logprobs: int | None
+    parallel_tool_calls: bool | None
+    modalities: Sequence[str] | None
+    audio: Mapping[str, Any] | None
+    prediction: Mapping[str, Any] | None
+    web_search_options: Mapping[str, Any] | None
+    moderation: Json
+    functions: Sequence[Mapping[str, Any]] | None
+    function_call: str | Mapping[str, Any] | None
+    service_tier: str | None
+    store: bool | None
+    metadata: Mapping[str, str] | None
+    user: str | None
+    safety_identifier: str | None
+    prompt_cache_key: str | None
+    prompt_cache_options: Mapping[str, Any] | None
+    prompt_cache_retention: str | None
+    stream_options: Mapping[str, Any] | None
+
+
+class EmbeddingOptions(ControlOptions, TransportOptions, total=False):
+    """Arguments of `embed`."""
+
+    model: str | None
+    dimensions: int | None
+    encoding_format: Literal["float", "base64"] | None
+    user: str | None
+
+
+# The salt is part of what is asked: it goes with the request, into the key.
+CONTROL_FIELDS: Final = frozenset(ControlOptions.__annotations__) - {"salt"}
+COMPLETION_FIELDS: Final = frozenset(CompletionOptions.__annotations__)
+EMBEDDING_FIELDS: Final = frozenset(EmbeddingOptions.__annotations__)
+
+
+def reject_unknown(options: Mapping[str, Any], known: frozenset[str]) -> None:
+    """Do nothing when every option is known.
+
+    Raises:
+        InvalidRequestError: naming the option, and the known one it resembles.
+    """
+    for name in options:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            reason = f"unknown option{hint} (a provider's own fields go into extra_body)"
+            raise InvalidRequestError(name, reason)

@@ -1,0 +1,79 @@
+"""Token counts and cost of one call, in one shape for every provider."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from decimal import Decimal
+from typing import Any
+
+from ._built import Built
+from ._json import Json, decimal_text
+
+__all__ = ["Usage"]
+
+_COSTS = ("input_cost", "output_cost", "total_cost")
+
+
+@dataclass(frozen=True)
+class Usage(Built):
+    """What a call used. Tokens are whole numbers; costs are US dollars, `None` when unknown.
+
+    `input_tokens` counts everything the model read, cached tokens included
+    (Anthropic reports them apart; its numbers are added up to this meaning).
+    `input_tokens_cached` and `input_tokens_cache_write` are parts of it,
+    `reasoning_tokens` is a part of `output_tokens`.
+    """
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    total_tokens: int = 0
+    input_tokens_cached: int = 0
+    input_tokens_cache_write: int = 0
+    input_tokens_audio: int = 0
+    output_tokens_audio: int = 0
+    reasoning_tokens: int = 0
+    input_cost: Decimal | None = None
+    output_cost: Decimal | None = None
+    total_cost: Decimal | None = None
+
+    def __post_init__(self) -> None:
+        if self.total_cost is None and self.input_cost is None and self.output_cost is None:
+            return
+        for name in _COSTS:
+            value: Any = getattr(self, name)
+            if value is not None and type(value) is not Decimal:
+                object.__setattr__(self, name, Decimal(str(value)))
+
+    def __add__(self, other: Usage) -> Usage:
+        """Return the sum; a cost unknown on either side is unknown in the sum."""
+        return Usage.sum((self, other))
+
+    @classmethod
+    def sum(cls, usages: Iterable[Usage]) -> Usage:
+        """Return the sum of `usages`; all zero, at no cost known, when there are none."""
+        parts = list(usages)
+        totals: dict[str, Any] = {}
+        for name in _NAMES:
+            values = [getattr(part, name) for part in parts]
+            if name in _COSTS:
+                known = bool(values) and all(value is not None for value in values)
+                totals[name] = sum(values, Decimal()) if known else None
+            else:
+                totals[name] = sum(values)
+        return cls(**totals)
+
+    def to_dict(self) -> dict[str, Json]:
+        """Return every field; costs as exact decimal text."""
+        data: dict[str, Json] = {name: getattr(self, name) for name in _NAMES}
+        for name in _COSTS:
+            data[name] = decimal_text(data[name])
+        return data
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Json]) -> Usage:
+        """Return the usage that `to_dict` described; missing fields take their defaults."""
+        return cls(**{name: data[name] for name in _NAMES if name in data})
+
+
+_NAMES = tuple(field.name for field in fields(Usage))

@@ -1,0 +1,49 @@
+"""The public API as a type checker sees it; checked, never run."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import assert_type
+
+from llmcache import (
+    BaseProvider,
+    CacheInfo,
+    CompletionResult,
+    EmbeddingResult,
+    MessageInput,
+    OpenAIProvider,
+    Provider,
+    StreamEvent,
+    collect_stream,
+)
+
+
+async def calls(provider: OpenAIProvider) -> None:
+    result = await provider.complete("q", cache_response=True, temperature=0.2, tags=["a"])
+    assert_type(result, CompletionResult)
+    assert_type(result.content, str | None)
+    assert_type(result.cache, CacheInfo | None)
+    async for event in provider.stream([{"role": "user", "content": "q"}], replay=2.0):
+        assert_type(event, StreamEvent)
+    assert_type(await provider.embed(["a"], dimensions=8), EmbeddingResult)
+    assert_type(await collect_stream(provider.stream("q")), CompletionResult)
+
+
+async def wrong(provider: OpenAIProvider) -> None:
+    await provider.complete("q", temprature=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await provider.complete("q", cache_response="yes")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await provider.complete(5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+class Mine(BaseProvider):
+    """The seed's way to write a provider: any keyword arguments."""
+
+    async def complete(self, messages: MessageInput, **options: object) -> CompletionResult:
+        return CompletionResult(content="x")
+
+    async def stream(self, messages: MessageInput, **options: object) -> AsyncIterator[StreamEvent]:
+        yield StreamEvent("token", "x")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+def providers(one: OpenAIProvider, other: Mine) -> list[Provider]:
+    return [one, other]
