@@ -1,0 +1,39 @@
+"""Stores for entries: one file per outside store, none knows another."""
+
+from .base import (
+    Backend,
+    BackendStats,
+    EntryInfo,
+    Lease,
+    PruneReport,
+    StoredEntry,
+    SupportsDictionaries,
+    SupportsLease,
+    SupportsPrune,
+    SupportsQuarantine,
+    SupportsRevision,
+    SupportsStats,
+    SupportsTouch,
+    check_collection,
+)
+from .filesystem import FSCache
+from .memory import MemoryBackend
+
+__all__ = [
+    "Backend",
+    "BackendStats",
+    "EntryInfo",
+    "FSCache",
+    "Lease",
+    "MemoryBackend",
+    "PruneReport",
+    "StoredEntry",
+    "SupportsDictionaries",
+    "SupportsLease",
+    "SupportsPrune",
+    "SupportsQuarantine",
+    "SupportsRevision",
+    "SupportsStats",
+    "SupportsTouch",
+    "check_collection",
+]

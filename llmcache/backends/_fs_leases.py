@@ -1,0 +1,51 @@
+"""Leases as operating-system locks on files: the system frees them when their holder dies."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING
+
+from ._workers import Workers
+
+if TYPE_CHECKING:
+    from filelock import FileLock
+
+__all__ = ["FileLease", "lock_file"]
+
+
+def lock_file(path: str, workers: Workers) -> FileLease | None:
+    """Return a lease on the file at `path`, or `None` when somebody else holds it. Never waits."""
+    import filelock  # noqa: PLC0415 - only misses need it
+
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    lock = filelock.FileLock(path, timeout=0, thread_local=False, is_singleton=False)
+    try:
+        lock.acquire(blocking=False)
+    except filelock.Timeout:
+        return None
+    return FileLease(lock, path, workers)
+
+
+class FileLease:
+    """A held lock file.
+
+    It is removed while it is still locked: a waiter that gets hold of the file that
+    is going sees that it is gone, and tries again on the one that took its place.
+    """
+
+    def __init__(self, lock: FileLock, path: str, workers: Workers) -> None:
+        """Take over a lock that is held."""
+        self._lock = lock
+        self._path = path
+        self._workers = workers
+
+    async def release(self) -> None:
+        """Let others have it."""
+        await self._workers.run(self._release)
+
+    def _release(self) -> None:
+        with contextlib.suppress(OSError):
+            os.unlink(self._path)
+        with contextlib.suppress(OSError):
+            self._lock.release(force=True)

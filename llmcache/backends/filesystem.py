@@ -1,0 +1,347 @@
+"""Entries as files: one file each, written aside and renamed, safe for many processes.
+
+No database, no index, nothing to recover after a crash: a file is there whole or
+not at all. The layout is described in `_fs_layout`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Literal, Self, TypeVar
+
+from ..codec import dictionary_id
+from ..errors import BackendUnavailableError, ConfigurationError
+from . import _fs_layout as layout
+from . import _fs_upkeep as upkeep
+from ._fs_files import read_dictionaries, read_file, unavailable, write_file
+from ._fs_leases import lock_file
+from ._workers import Workers
+from .base import (
+    BackendStats,
+    EntryInfo,
+    Lease,
+    PruneReport,
+    StoredEntry,
+    check_collection,
+    check_key,
+)
+
+__all__ = ["FSCache"]
+
+T = TypeVar("T")
+
+_WORKERS: Final = 4
+# A local read takes some 10 µs. Some that take this long within a short time (one alone may be
+# the scheduler's doing) say that the disk is busy or far away; for a while reads then go
+# through threads, where a deadline can leave them behind.
+_SLOW_READ: Final = 0.02
+_SLOW_READS: Final = 3
+_SLOW_WITHIN: Final = 10.0
+_SLOW_FOR: Final = 30.0
+# A longer list of files would hold up everybody else on the loop.
+_MOST_INLINE: Final = 32
+_log = logging.getLogger("llmcache")
+
+
+class FSCache:
+    """A folder of entries.
+
+    Many processes may share the folder, also over a network file system. Files
+    are read on the event loop when the folder is local, which is ten times
+    faster than a thread and takes some 10 µs; in threads when it is not, or when
+    a read was slow, so that a server that does not answer costs a deadline and
+    not the loop.
+
+    After `max_bytes`, the least recently used entries go, in the background.
+    """
+
+    name = "fs"
+
+    def __init__(
+        self,
+        cache_dir: str | os.PathLike[str] = "./cache",
+        *,
+        max_bytes: int | None = None,
+        fsync: bool = False,
+        io: Literal["auto", "inline", "thread"] = "auto",
+    ) -> None:
+        """Name the folder; it is created by the first write.
+
+        `fsync` makes a put survive a power failure, at the price of a disk flush each.
+
+        Raises:
+            ConfigurationError: `cache_dir` is a file, or an argument is out of range.
+        """
+        root = Path(cache_dir).expanduser()
+        if root.exists() and not root.is_dir():
+            msg = f"cache_dir {str(root)!r} is a file; name a folder"
+            raise ConfigurationError(msg)
+        if max_bytes is not None and max_bytes <= 0:
+            msg = f"max_bytes must be positive, not {max_bytes}"
+            raise ConfigurationError(msg)
+        if io not in {"auto", "inline", "thread"}:
+            msg = f"io must be 'auto', 'inline' or 'thread', not {io!r}"
+            raise ConfigurationError(msg)
+        self.cache_dir = root
+        self.max_bytes = max_bytes
+        self._root = str(root)
+        self._fsync = fsync
+        self._workers = Workers(_WORKERS, "llmcache-fs")
+        self._io = io
+        self._threaded_until = self._first_choice(root)
+        self._slow_reads: list[float] = []
+        self._size: int | None = None
+        self._eviction: asyncio.Future[None] | None = None
+
+    def _first_choice(self, root: Path) -> float:
+        if self._io == "thread":
+            return float("inf")
+        return float("inf") if self._io == "auto" and layout.is_network(root) else 0.0
+
+    async def __aenter__(self) -> Self:
+        """Return self."""
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close."""
+        await self.aclose()
+
+    # --- the map ----------------------------------------------------------------------------
+
+    async def get(self, collection: str, keys: Sequence[str], /) -> Mapping[str, bytes]:
+        """Return the entries that exist among `keys`."""
+        check_collection(collection)
+        if self._threaded_until or len(keys) > _MOST_INLINE:
+            return await self._get_aside(collection, keys)
+        started = time.perf_counter()
+        try:
+            found = self._read_all(collection, keys)
+        except OSError as error:
+            raise unavailable("get", error) from error
+        if time.perf_counter() - started > _SLOW_READ and self._io == "auto":
+            self._note_slow_read()
+        return found
+
+    def _note_slow_read(self) -> None:
+        now = time.monotonic()
+        self._slow_reads = [at for at in self._slow_reads if now - at < _SLOW_WITHIN] + [now]
+        if len(self._slow_reads) >= _SLOW_READS:
+            self._slow_reads = []
+            self._threaded_until = now + _SLOW_FOR
+
+    async def _get_aside(self, collection: str, keys: Sequence[str]) -> Mapping[str, bytes]:
+        """Read in a thread, as long as the disk is to be mistrusted."""
+        if time.monotonic() > self._threaded_until:
+            self._threaded_until = 0.0
+        return await self._run("get", lambda: self._read_all(collection, keys))
+
+    def _read_all(self, collection: str, keys: Sequence[str]) -> dict[str, bytes]:
+        found = {}
+        for key in keys:
+            data = read_file(layout.entry_path(self._root, collection, check_key(key)))
+            if data is not None:
+                found[key] = data
+        return found
+
+    async def put(self, collection: str, entries: Sequence[StoredEntry], /) -> None:
+        """Store `entries`, each under a temporary name first."""
+        check_collection(collection)
+        paths = [layout.entry_path(self._root, collection, check_key(e.key)) for e in entries]
+
+        def write() -> bool:
+            replaced = False
+            for path, entry in zip(paths, entries, strict=True):
+                replaced |= write_file(path, entry.data, fsync=self._fsync)
+            if replaced:
+                self._change(collection)
+            return replaced
+
+        await self._run("put", write)
+        if self.max_bytes is not None:
+            self._grown(sum(len(entry.data) for entry in entries))
+
+    async def delete(self, collection: str, keys: Sequence[str], /) -> int:
+        """Remove `keys` and return how many existed."""
+        check_collection(collection)
+        paths = [layout.entry_path(self._root, collection, check_key(key)) for key in keys]
+
+        def remove() -> int:
+            removed = 0
+            for path in paths:
+                with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                    os.unlink(path)
+                    removed += 1
+            if removed:
+                self._change(collection)
+            return removed
+
+        return await self._run("delete", remove)
+
+    async def scan(self, collection: str | None = None, /) -> AsyncIterator[EntryInfo]:
+        """Yield the entries of one collection, or of all, one folder at a time."""
+        root = self.cache_dir
+        names = [] if collection is None else [check_collection(collection)]
+        if collection is None:
+            names = await self._run("scan", partial(layout.collections, root))
+        for name in names:
+            for folder in await self._run("scan", partial(layout.shards, root, name)):
+                for info in await self._run("scan", partial(layout.list_shard, name, folder)):
+                    yield info
+
+    async def aclose(self) -> None:
+        """Finish an eviction under way and let the worker threads end.
+
+        The object can go on being used.
+        """
+        if self._eviction is not None:
+            eviction, self._eviction = self._eviction, None
+            with contextlib.suppress(asyncio.CancelledError, RuntimeError):
+                await eviction
+        self._workers.close()
+
+    # --- leases -------------------------------------------------------------------------------
+
+    async def try_lease(self, collection: str, key: str, /) -> Lease | None:
+        """Return an operating-system lock on `key`, or `None` when another process holds it.
+
+        The system frees the lock when its holder dies. Two leases within one
+        process exclude each other too.
+        """
+        check_collection(collection)
+        name = check_key(key).replace(":", "-")
+        path = f"{self._root}/{collection}/.locks/{name}.lock"
+        return await self._run("lease", lambda: lock_file(path, self._workers))
+
+    # --- what else a folder can do ------------------------------------------------------------
+
+    async def quarantine(self, collection: str, key: str, data: bytes, /) -> None:
+        """Move the entry to `.corrupt/` if it still holds `data`."""
+        path = layout.entry_path(self._root, check_collection(collection), check_key(key))
+        aside = Path(self._root, collection, ".corrupt")
+
+        def move() -> None:
+            if read_file(path) != data:
+                return
+            aside.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                os.replace(path, aside / f"{os.path.basename(path)}.{time.time_ns()}")
+
+        await self._run("quarantine", move)
+
+    async def dictionaries(self, collection: str, /) -> Sequence[bytes]:
+        """Return every dictionary whose content still has the hash in its name, oldest first."""
+        folder = Path(self._root, check_collection(collection), ".dictionaries")
+        return await self._run(
+            "dictionaries", lambda: [data for _, data in read_dictionaries(folder)]
+        )
+
+    async def put_dictionary(self, collection: str, data: bytes, /) -> None:
+        """Keep one more, after those that are there."""
+        folder = Path(self._root, check_collection(collection), ".dictionaries")
+
+        def write() -> None:
+            numbers = [number for number, _ in read_dictionaries(folder)]
+            name = f"{max(numbers, default=0) + 1:04d}-{dictionary_id(data):08x}.zdict"
+            write_file(str(folder / name), data, fsync=True)
+
+        await self._run("put_dictionary", write)
+
+    async def revision(self, collection: str, /) -> int:
+        """Return when an entry of the collection was last replaced or removed, in nanoseconds."""
+
+        def read() -> int:
+            try:
+                return os.stat(f"{self._root}/{collection}/.revision").st_mtime_ns
+            except FileNotFoundError:
+                return 0
+
+        return read() if not self._threaded_until else await self._run("revision", read)
+
+    async def touch(self, collection: str, uses: Mapping[str, int], /) -> None:
+        """Add `uses` to the keys' counts and set their time of last use to now."""
+        paths = {layout.entry_path(self._root, collection, k): n for k, n in uses.items()}
+
+        def mark() -> None:
+            for path, number in paths.items():
+                with contextlib.suppress(FileNotFoundError):
+                    layout.mark_used(path, number)
+
+        await self._run("touch", mark)
+
+    async def stats(self) -> BackendStats:
+        """Return totals; reads every folder, no file."""
+        return await self._run("stats", lambda: upkeep.count(self.cache_dir))
+
+    async def prune(
+        self, collection: str | None = None, /, *, max_bytes: int | None = None
+    ) -> PruneReport:
+        """Remove entries past their time, left-over files, and what exceeds `max_bytes`."""
+        if collection is not None:
+            check_collection(collection)
+        ceiling = max_bytes if max_bytes is not None else self.max_bytes
+        root = self.cache_dir
+
+        def work() -> PruneReport:
+            swept = upkeep.sweep(root, collection)
+            expired = upkeep.expire(root, collection)
+            evicted = PruneReport(entries_left=expired.entries_left, bytes_left=expired.bytes_left)
+            if ceiling is not None:
+                evicted = upkeep.evict(root, ceiling, collection)
+            return PruneReport(
+                expired=expired.expired,
+                evicted=evicted.evicted,
+                leftovers=swept.leftovers,
+                bytes_freed=swept.bytes_freed + expired.bytes_freed + evicted.bytes_freed,
+                entries_left=evicted.entries_left,
+                bytes_left=evicted.bytes_left,
+            )
+
+        report = await self._run("prune", work)
+        if collection is None:
+            self._size = report.bytes_left
+        return report
+
+    # --- inside ---------------------------------------------------------------------------------
+
+    def _grown(self, size: int) -> None:
+        """Note that `size` bytes were written; when the ceiling is passed, evict in the background."""
+        if self._size is not None:
+            self._size += size
+            if self._size <= (self.max_bytes or 0):
+                return
+        if self._eviction is None or self._eviction.done():
+            self._eviction = asyncio.ensure_future(self._evict(self.max_bytes or 0))
+
+    async def _evict(self, ceiling: int) -> None:
+        try:
+            report = await self._run("evict", lambda: upkeep.evict(self.cache_dir, ceiling))
+        except BackendUnavailableError as error:
+            _log.warning("llmcache: %s", error)
+        else:
+            self._size = report.bytes_left
+
+    def _change(self, collection: str) -> None:
+        path = f"{self._root}/{collection}/.revision"
+        with contextlib.suppress(OSError):
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
+            os.close(descriptor)
+            os.utime(path, ns=(time.time_ns(), time.time_ns()))
+
+    async def _run(self, operation: str, function: Callable[[], T]) -> T:
+        try:
+            return await self._workers.run(function)
+        except OSError as error:
+            raise unavailable(operation, error) from error
