@@ -1,0 +1,193 @@
+"""From a provider's error answer to the typed error it means.
+
+Servers that speak the same API disagree on error bodies; the order in which a
+message is looked for covers all that were recorded: OpenAI and OpenRouter
+(`error.message`), Ollama (`error` as text), Mistral and Cerebras (`message`),
+FastAPI servers and Voyage (`detail`), plain text.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+import orjson
+
+from ..errors import (
+    AuthenticationError,
+    BadRequestError,
+    ConflictError,
+    ContentFilteredError,
+    ContextLengthError,
+    InvalidResponseError,
+    NotFoundError,
+    OverloadedError,
+    PermissionDeniedError,
+    ProviderError,
+    QuotaExceededError,
+    RateLimitError,
+    ResponseTimeoutError,
+    ServerError,
+)
+from ..types._json import Json
+
+__all__ = ["embedded_error", "error_from_json", "error_from_response", "retry_after", "snippet"]
+
+_BY_STATUS: Final[Mapping[int, type[ProviderError]]] = {
+    401: AuthenticationError,
+    403: PermissionDeniedError,
+    404: NotFoundError,
+    408: ResponseTimeoutError,
+    409: ConflictError,
+    429: RateLimitError,
+    503: OverloadedError,
+    504: ResponseTimeoutError,
+    529: OverloadedError,
+}
+_BY_CODE: Final[Mapping[str, type[ProviderError]]] = {
+    "content_filter": ContentFilteredError,
+    "content_policy_violation": ContentFilteredError,
+    "context_length_exceeded": ContextLengthError,
+    "insufficient_quota": QuotaExceededError,
+    "invalid_api_key": AuthenticationError,
+    "model_not_found": NotFoundError,
+    "overloaded_error": OverloadedError,
+    "rate_limit_exceeded": RateLimitError,
+    "server_error": ServerError,
+}
+_TOO_LONG: Final = ("maximum context length", "prompt is too long", "context window")
+_RETRYABLE: Final = frozenset({408, 409, 429})
+_SERVER_ERRORS: Final = 500
+_CLIENT_ERRORS: Final = 400
+_LAST_STATUS: Final = 599
+_SNIPPET: Final = 300
+_REQUEST_ID: Final = ("x-request-id", "request-id", "apim-request-id", "cf-ray")
+
+
+def error_from_response(
+    provider: str, status: int, headers: Mapping[str, str], body: bytes
+) -> ProviderError:
+    """Return the error that an HTTP response with `status` ≥ 400 stands for."""
+    try:
+        data = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        data = None
+    message, code = _message(data) if data is not None else (None, None)
+    return _typed(provider, status, message or snippet(body) or "no message", code, status, headers)
+
+
+def error_from_json(
+    provider: str, data: Json, status: int, headers: Mapping[str, str] | None = None
+) -> ProviderError:
+    """Return the error that a JSON answer with HTTP status 200 carries inside.
+
+    Its class follows the code inside; `.status` stays what HTTP said.
+    """
+    message, code = _message(data)
+    inner = _inner_status(data, code)
+    text = message or snippet(orjson.dumps(data))
+    return _typed(provider, inner, text, code, status, headers or {})
+
+
+def embedded_error(data: Json) -> bool:
+    """Return whether a parsed answer is an error although HTTP said 200."""
+    return isinstance(data, dict) and bool(data.get("error"))
+
+
+def _typed(
+    provider: str,
+    inner: int | None,
+    message: str,
+    code: str | None,
+    status: int,
+    headers: Mapping[str, str],
+) -> ProviderError:
+    error_type = _class(inner, code, message)
+    retryable = inner is None or inner in _RETRYABLE or inner >= _SERVER_ERRORS
+    asked = headers.get("x-should-retry", "").lower()
+    if asked in {"true", "false"}:
+        retryable = asked == "true"
+    if issubclass(error_type, QuotaExceededError | InvalidResponseError):
+        retryable = False
+    return error_type(
+        message,
+        provider=provider,
+        status=status,
+        code=code,
+        request_id=next((headers[name] for name in _REQUEST_ID if name in headers), None),
+        retry_after=retry_after(headers),
+        retryable=retryable,
+    )
+
+
+def _class(status: int | None, code: str | None, message: str) -> type[ProviderError]:
+    if code is not None and code in _BY_CODE:
+        return _BY_CODE[code]
+    lowered = message.lower()
+    if status in {400, 413} and any(phrase in lowered for phrase in _TOO_LONG):
+        return ContextLengthError
+    if status is None:
+        return ServerError
+    if status in _BY_STATUS:
+        return _BY_STATUS[status]
+    if status >= _SERVER_ERRORS:
+        return ServerError
+    return BadRequestError if status >= _CLIENT_ERRORS else InvalidResponseError
+
+
+def _message(data: Json) -> tuple[str | None, str | None]:
+    """Return the message and the code that an error body has."""
+    if not isinstance(data, Mapping):
+        return None, None
+    error = data.get("error")
+    holder: Mapping[str, Any] = error if isinstance(error, Mapping) else data
+    candidates = (holder.get("message"), error, data.get("message"), data.get("detail"))
+    message = next((_text(item) for item in candidates if _text(item)), None)
+    codes = (holder.get("code"), holder.get("error_code"), holder.get("type"))
+    code = next((str(item) for item in codes if isinstance(item, str | int) and item), None)
+    return message, code
+
+
+def _text(value: Json) -> str | None:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list) and value:
+        return orjson.dumps(value).decode()[:_SNIPPET]
+    return None
+
+
+def _inner_status(data: Json, code: str | None) -> int | None:
+    error = data.get("error") if isinstance(data, Mapping) else None
+    holder = error if isinstance(error, Mapping) else {}
+    for value in (holder.get("status"), holder.get("status_code"), code):
+        text = str(value)
+        if text.isdecimal() and _CLIENT_ERRORS <= int(text) <= _LAST_STATUS:
+            return int(text)
+    return None
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds a response asks to wait: `retry-after-ms`, then `retry-after` (number or date).
+
+    `None` when it does not say, or says nothing usable (zero, negative, in the past).
+    """
+    wait: float | None = None
+    milliseconds, seconds = headers.get("retry-after-ms"), headers.get("retry-after")
+    try:
+        if milliseconds is not None:
+            wait = float(milliseconds) / 1000
+        elif seconds is not None:
+            wait = float(seconds)
+    except ValueError:
+        parsed = email.utils.parsedate_tz(seconds or "")
+        wait = None if parsed is None else email.utils.mktime_tz(parsed) - time.time()
+    # NaN compares false with everything, so it is not usable either.
+    return wait if wait is not None and 0 < wait < float("inf") else None
+
+
+def snippet(body: bytes) -> str:
+    """Return the start of an unexpected body as one line of text."""
+    text = " ".join(body[: 4 * _SNIPPET].decode("utf-8", "replace").split())
+    return text if len(text) <= _SNIPPET else f"{text[:_SNIPPET]}…"

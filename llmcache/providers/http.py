@@ -1,0 +1,332 @@
+"""One place that speaks HTTP: pooling, retries, error translation, byte streams.
+
+httpx is imported by the first live call, so a process that only reads its cache
+never pays for it. A client that was passed in (httpx or httpx2: the two share
+everything used here) is never closed; our own belongs to the event loop that
+made it and is made anew on another loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import json
+import random
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+import orjson
+
+from ..errors import (
+    ConnectionFailedError,
+    InvalidRequestError,
+    InvalidResponseError,
+    LLMCacheError,
+    ProviderError,
+    ResponseTimeoutError,
+    StreamInterruptedError,
+)
+from ..keys.canonical import locate
+from ..types._json import Json
+from .failures import embedded_error, error_from_json, error_from_response
+
+__all__ = ["HTTPReply", "HTTPStream", "HTTPTransport", "Retry"]
+
+T = TypeVar("T")
+
+# The Stainless SDKs' numbers: what servers are used to (openai-python `_constants.py`).
+_MAX_BACKOFF: Final = 8.0
+_MAX_WAIT: Final = 120.0
+_CONNECT_TIMEOUT: Final = 5.0
+_MAX_CONNECTIONS: Final = 1000
+_MAX_KEEPALIVE: Final = 100
+_ERROR_STATUS: Final = 400
+_MAX_ERROR_BODY: Final = 2**20
+# Headers that say something about the answer, and nothing about the account.
+_KEPT_HEADERS: Final = ("x-request-id", "request-id", "apim-request-id", "openai-processing-ms")
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """How often to try, and how long to wait before the second attempt (seconds; doubles)."""
+
+    attempts: int = 3
+    backoff: float = 1.0
+
+    def wait(self, attempt: int, error: ProviderError) -> float | None:
+        """Return the seconds to wait after failed `attempt` (from 1), `None` to give up."""
+        if attempt >= self.attempts or not error.retryable:
+            return None
+        if error.retry_after is not None:
+            return error.retry_after if error.retry_after <= _MAX_WAIT else None
+        delay = min(_MAX_BACKOFF, self.backoff * 2.0 ** (attempt - 1))
+        return delay * (1 - 0.25 * random.random())  # noqa: S311 - jitter, not a secret
+
+
+@dataclass(frozen=True, slots=True)
+class HTTPReply:
+    """A complete successful response."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def kept_headers(self) -> tuple[tuple[str, str], ...]:
+        """The few headers that go into a recording."""
+        return kept_headers(self.headers)
+
+
+def kept_headers(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """Return the headers worth storing with an answer."""
+    return tuple((name, headers[name]) for name in _KEPT_HEADERS if name in headers)
+
+
+class HTTPStream:
+    """A successful response whose body is still arriving; iterate once, then `aclose`."""
+
+    def __init__(self, transport: HTTPTransport, response: Any) -> None:
+        self._transport = transport
+        self._response = response
+        self.headers: Mapping[str, str] = response.headers
+
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        """Yield the decoded body as it arrives.
+
+        Raises:
+            StreamInterruptedError: the connection broke before the body's end.
+        """
+        with self._transport.translated(StreamInterruptedError):
+            async for chunk in self._response.aiter_bytes():
+                yield chunk
+
+    async def aclose(self) -> None:
+        """Close the response; its connection is reused only if the body was read to the end."""
+        await self._response.aclose()
+
+
+class HTTPTransport:
+    """Posts JSON to one provider."""
+
+    def __init__(  # noqa: PLR0913 - connection settings; all but the first two have defaults
+        self,
+        provider: str,
+        headers: Mapping[str, str],
+        *,
+        timeout: float | None = 600.0,
+        http_client: Any = None,
+        secrets: tuple[str, ...] = (),
+        max_body_bytes: int = 256 * 2**20,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        """`timeout` is seconds without a byte; `secrets` never appear in an error."""
+        self.provider = provider
+        self._headers = dict(headers)
+        self._timeout = timeout
+        self._secrets = tuple(secret for secret in secrets if secret)
+        self._max_body_bytes = max_body_bytes
+        self._sleep = sleep
+        self._given = http_client
+        self._own: Any = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._library: Any = None
+
+    async def post(
+        self,
+        url: str,
+        body: Mapping[str, Json],
+        *,
+        retry: Retry,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - httpx's own, per phase
+    ) -> HTTPReply:
+        """Return the response to `body`, after as many attempts as `retry` allows.
+
+        Raises:
+            InvalidRequestError: `body` has no JSON form.
+            ProviderError: the last attempt's failure, typed; also for an error
+                inside a response whose status is 200.
+        """
+        content = encode_body(body)
+
+        async def attempt() -> HTTPReply:
+            response = await self._open(url, content, headers, timeout)
+            try:
+                reply = await self._read(response)
+            finally:
+                await response.aclose()
+            if b'"error"' in reply.body[:4096]:
+                self._raise_embedded(reply)
+            return reply
+
+        return await self._attempts(attempt, retry)
+
+    async def stream(
+        self,
+        url: str,
+        body: Mapping[str, Json],
+        *,
+        retry: Retry,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - httpx's own, per phase
+    ) -> HTTPStream:
+        """Return the open response; attempts end when its status and headers are there.
+
+        Raises:
+            InvalidRequestError, ProviderError: as `post`.
+        """
+        content = encode_body(body)
+
+        async def attempt() -> HTTPStream:
+            return HTTPStream(self, await self._open(url, content, headers, timeout))
+
+        return await self._attempts(attempt, retry)
+
+    async def aclose(self) -> None:
+        """Close our own client; one that was passed in stays open."""
+        client, self._own = self._own, None
+        if client is not None and self._loop is asyncio.get_running_loop():
+            await client.aclose()
+
+    @contextlib.contextmanager
+    def translated(self, broken: type[ConnectionFailedError]) -> Generator[None, None, None]:
+        """Turn the HTTP library's exceptions into ours; a broken connection becomes `broken`."""
+        library = self._library
+        try:
+            yield
+        except LLMCacheError:
+            raise
+        except library.TimeoutException as error:
+            message = f"no answer in time ({type(error).__name__})"
+            raise self._failure(ResponseTimeoutError, message) from error
+        except (library.HTTPError, library.StreamError, OSError) as error:
+            message = f"{type(error).__name__}: {self._redacted(str(error)) or 'connection broken'}"
+            raise self._failure(broken, message) from error
+        except library.InvalidURL as error:
+            raise InvalidRequestError("base_url", self._redacted(str(error))) from error
+
+    def _failure(self, kind: type[ProviderError], message: str) -> ProviderError:
+        return kind(message, provider=self.provider, retryable=True)
+
+    async def _attempts(self, attempt: Callable[[], Awaitable[T]], retry: Retry) -> T:
+        number = 1
+        while True:
+            try:
+                return await attempt()
+            except ProviderError as error:
+                wait = retry.wait(number, error)
+                if wait is None:
+                    raise
+            number += 1
+            await self._sleep(wait)
+
+    async def _open(
+        self,
+        url: str,
+        content: bytes,
+        headers: Mapping[str, str] | None,
+        timeout: float | None,  # noqa: ASYNC109 - httpx's own, per phase
+    ) -> Any:
+        client = self._client()
+        options: dict[str, Any] = {}
+        seconds = timeout if timeout is not None or self._given is not None else self._timeout
+        if seconds is not None:
+            connect = min(_CONNECT_TIMEOUT, seconds)
+            options["timeout"] = self._library.Timeout(seconds, connect=connect)
+        with self.translated(ConnectionFailedError):
+            request = client.build_request(
+                "POST",
+                url,
+                content=content,
+                headers={**self._headers, **(headers or {})},
+                **options,
+            )
+            response = await client.send(request, stream=True)
+        if response.status_code < _ERROR_STATUS:
+            return response
+        try:
+            body = await self._read_start(response)
+        finally:
+            await response.aclose()
+        error = error_from_response(self.provider, response.status_code, response.headers, body)
+        raise self._clean(error)
+
+    async def _read(self, response: Any) -> HTTPReply:
+        pieces, size = [], 0
+        with self.translated(ConnectionFailedError):
+            async for chunk in response.aiter_bytes():
+                pieces.append(chunk)
+                size += len(chunk)
+                if size > self._max_body_bytes:
+                    message = f"response exceeds {self._max_body_bytes} bytes"
+                    raise InvalidResponseError(message, provider=self.provider)
+        return HTTPReply(response.status_code, response.headers, b"".join(pieces))
+
+    async def _read_start(self, response: Any) -> bytes:
+        """Read an error body as far as it is useful; one that breaks off still has a status."""
+        body = b""
+        with contextlib.suppress(ProviderError), self.translated(ConnectionFailedError):
+            async for chunk in response.aiter_bytes():
+                body += chunk
+                if len(body) > _MAX_ERROR_BODY:
+                    break
+        return body
+
+    def _raise_embedded(self, reply: HTTPReply) -> None:
+        try:
+            data = orjson.loads(reply.body)
+        except orjson.JSONDecodeError:
+            return  # the caller says what is wrong with it
+        if embedded_error(data):
+            raise self._clean(error_from_json(self.provider, data, reply.status, reply.headers))
+
+    def _client(self) -> Any:
+        if self._given is not None:
+            if self._library is None:
+                self._library = importlib.import_module(_library_of(self._given))
+            return self._given
+        loop = asyncio.get_running_loop()
+        if self._own is None or self._loop is not loop:
+            # Connections of another loop cannot be closed from this one; they go with their loop.
+            self._library = importlib.import_module("httpx")
+            limits = self._library.Limits(
+                max_connections=_MAX_CONNECTIONS, max_keepalive_connections=_MAX_KEEPALIVE
+            )
+            self._own = self._library.AsyncClient(limits=limits, follow_redirects=True)
+            self._loop = loop
+        return self._own
+
+    def _clean(self, error: ProviderError) -> ProviderError:
+        error.message = self._redacted(error.message)
+        error.args = tuple(self._redacted(str(argument)) for argument in error.args)
+        return error
+
+    def _redacted(self, text: str) -> str:
+        for secret in self._secrets:
+            text = text.replace(secret, "[redacted]")
+        return text
+
+
+def encode_body(body: Mapping[str, Json]) -> bytes:
+    """Return `body` as compact JSON.
+
+    Raises:
+        InvalidRequestError: naming the place of NaN, a lone surrogate or a foreign object.
+    """
+    try:
+        text = json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        return text.encode("utf-8")
+    except (TypeError, ValueError, RecursionError) as error:
+        found = None if isinstance(error, RecursionError) else locate(body)
+        raise found or InvalidRequestError("body", str(error)) from error
+
+
+def _library_of(client: Any) -> str:
+    for kind in type(client).__mro__:
+        root = kind.__module__.partition(".")[0]
+        if root.startswith("httpx"):
+            return root
+    msg = f"must be an httpx.AsyncClient, not {type(client).__name__}"
+    raise InvalidRequestError("http_client", msg)

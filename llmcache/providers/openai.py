@@ -1,0 +1,239 @@
+"""`OpenAIProvider`: OpenAI and every server that speaks its API."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import urlsplit, urlunsplit
+
+from .. import __version__
+from ..backends.base import Backend
+from ..cache.control import CachePolicy
+from ..cache.manager import CacheManager
+from ..cache.opening import open_cache
+from ..errors import ConfigurationError
+from ..keys import DEFAULT_RULES, KeyRules, Request, normalize_endpoint
+from ..settings import environment
+from ..types import MessageInput
+from ..types._json import Json
+from .cached import CachedProvider
+from .http import HTTPTransport, Retry
+from .openai_call import ChatCall, Delivery, EmbeddingCall
+from .openai_chat import ChatDialect, chat_body
+from .openai_embeddings import EMBED_FIELDS, embedding_inputs
+
+__all__ = ["OpenAIProvider"]
+
+_BASE_URL: Final = "https://api.openai.com/v1"
+_NATIVE_HOST: Final = "api.openai.com"
+_AZURE_SUFFIX: Final = ".openai.azure.com"
+_PROVIDERS: Final[Mapping[str, str]] = {
+    _NATIVE_HOST: "openai",
+    "api.groq.com": "groq",
+    "api.mistral.ai": "mistral",
+    "api.deepseek.com": "deepseek",
+    "api.together.xyz": "together",
+    "api.x.ai": "x-ai",
+    "api.perplexity.ai": "perplexity",
+    "api.cerebras.ai": "cerebras",
+    "openrouter.ai": "openrouter",
+}
+# Headers that choose what the API does, and so belong to the key.
+_API_HEADERS: Final = frozenset({"openai-beta"})
+
+
+class OpenAIProvider(CachedProvider):
+    """A client of the OpenAI API, with the cache in front.
+
+    async with OpenAIProvider(model="gpt-5-nano", cache_dir="./cache") as provider:
+        result = await provider.complete("Hello", cache_response=True)
+    """
+
+    def __init__(  # noqa: PLR0913 - the field's own signature; all but `model` have defaults
+        self,
+        model: str | Any = "gpt-5-nano",
+        *,
+        api_key: str | None = None,
+        base_url: str | None = None,
+        organization: str | None = None,
+        project: str | None = None,
+        cache_backend: str | Backend | None = "fs",
+        cache_dir: str | os.PathLike[str] = "./cache",
+        cache_collection: str | None = None,
+        cache: CacheManager | None = None,
+        cache_policy: CachePolicy | None = None,
+        cache_options: Mapping[str, Any] | None = None,
+        key_rules: KeyRules = DEFAULT_RULES,
+        tenant: str | None = None,
+        timeout: float | None = 600.0,
+        attempts: int = 3,
+        backoff: float = 1.0,
+        headers: Mapping[str, str] | None = None,
+        http_client: Any = None,
+    ) -> None:
+        """Connect nothing yet: the first call that needs the provider does.
+
+        Args:
+            model: the default model's name, or a model profile.
+            api_key: defaults to `OPENAI_API_KEY`; servers that want none get none.
+            base_url: defaults to `OPENAI_BASE_URL`, then OpenAI. A query is kept
+                (Azure: `…/openai/deployments/<name>?api-version=…`).
+            organization: OpenAI's; a namespace of keys.
+            project: OpenAI's; a namespace of keys.
+            cache_backend: `"fs"`, `"memory"`, a `Backend`, or `None` for no cache.
+            cache_dir: folder of the `"fs"` backend; made by the first write.
+            cache_collection: where calls that name none keep their answers.
+            cache: a cache to share; it is not closed with the provider.
+            cache_policy: time to live and other defaults of every call.
+            cache_options: more arguments of `CacheManager`, such as `memory_bytes`.
+            key_rules: which requests count as equal beyond the safe rules.
+            tenant: a namespace of keys that others do not share.
+            timeout: seconds without a byte.
+            attempts: tries in all.
+            backoff: seconds before the second try; doubles.
+            headers: more HTTP headers for every request.
+            http_client: an `httpx.AsyncClient` (or httpx2's) to use; never closed.
+
+        Raises:
+            ConfigurationError: an unknown backend, a bad folder or collection name.
+            InvalidRequestError: `base_url` is not an http(s) URL.
+        """
+        self.model = _model_name(model)
+        self._base_url = (base_url or environment("OPENAI_BASE_URL") or _BASE_URL).rstrip("/")
+        host = urlsplit(self._base_url).hostname or ""
+        self._native = host == _NATIVE_HOST
+        self.name = _PROVIDERS.get(host, "azure" if host.endswith(_AZURE_SUFFIX) else host)
+        self._chat_url = _join(self._base_url, "chat/completions")
+        self._chat_endpoint = normalize_endpoint(self._chat_url)
+        self._embeddings_url = _join(self._base_url, "embeddings")
+        self._embeddings_endpoint = normalize_endpoint(self._embeddings_url)
+        self._api_key = api_key or environment("OPENAI_API_KEY")
+        self._api = {**_scope(organization, project), **_api_headers(headers or {})}
+        self._rules = key_rules
+        self._tenant = tenant
+        self._retry = Retry(attempts, backoff)
+        self._dialect = ChatDialect(self.name)
+        wire_headers = self._wire_headers(host, organization, project, headers)
+        self._transport = HTTPTransport(
+            self.name,
+            wire_headers,
+            timeout=timeout,
+            http_client=http_client,
+            secrets=(self._api_key or "",),
+        )
+        self._chat_delivery = Delivery(self._transport, self._chat_url, self._retry)
+        self._embed_delivery = Delivery(self._transport, self._embeddings_url, self._retry)
+        shared = cache is not None
+        manager = cache or open_cache(
+            cache_backend,
+            cache_dir=cache_dir,
+            collection=cache_collection,
+            policy=cache_policy,
+            **(cache_options or {}),
+        )
+        manager.register(self._dialect)
+        super().__init__(
+            manager, owns_cache=not shared, enabled=shared or cache_backend is not None
+        )
+
+    def _wire_headers(
+        self,
+        host: str,
+        organization: str | None,
+        project: str | None,
+        headers: Mapping[str, str] | None,
+    ) -> dict[str, str]:
+        wire = {
+            "accept": "application/json",
+            "content-type": "application/json",
+            "user-agent": f"llmcache/{__version__}",
+        }
+        if self._api_key:
+            if host.endswith(_AZURE_SUFFIX):
+                wire["api-key"] = self._api_key
+            else:
+                wire["authorization"] = f"Bearer {self._api_key}"
+        if organization:
+            wire["openai-organization"] = organization
+        if project:
+            wire["openai-project"] = project
+        wire.update({name.lower(): value for name, value in (headers or {}).items()})
+        return wire
+
+    def _call(self, messages: MessageInput, options: Mapping[str, Any]) -> ChatCall:
+        model = _model_name(options.get("model") or self.model)
+        body = chat_body(model, messages, options, native=self._native)
+        request = self._request("chat", self._chat_endpoint, body, options)
+        return ChatCall(request, self._dialect, self._delivery(self._chat_delivery, options))
+
+    def _embed_call(self, inputs: Any, options: Mapping[str, Any]) -> EmbeddingCall:
+        body: dict[str, Json] = {"model": _model_name(options.get("model") or self.model)}
+        for name in EMBED_FIELDS:
+            if options.get(name) is not None:
+                body[name] = options[name]
+        # base64 is four bytes a number where decimals are twelve; the official SDK asks for it too.
+        body.setdefault("encoding_format", "base64")
+        body.update(options.get("extra_body") or {})
+        items = embedding_inputs(inputs)
+        requests = [
+            self._request("embedding", self._embeddings_endpoint, {**body, "input": item}, options)
+            for item in items
+        ]
+        delivery = self._delivery(self._embed_delivery, options)
+        return EmbeddingCall(requests, items, body, self.name, delivery)
+
+    def _request(
+        self, kind: str, endpoint: str, body: dict[str, Json], options: Mapping[str, Any]
+    ) -> Request:
+        extra = options.get("extra_headers")
+        api = self._api if extra is None else {**self._api, **_api_headers(extra)}
+        return Request(kind, endpoint, body, api, self._tenant, options.get("salt"), self._rules)
+
+    def _delivery(self, usual: Delivery, options: Mapping[str, Any]) -> Delivery:
+        """Return how a call travels; nothing is made anew for a call that says nothing of it."""
+        if not options.keys() & {"attempts", "backoff", "timeout", "extra_headers"}:
+            return usual
+        retry = Retry(
+            options.get("attempts") or self._retry.attempts,
+            self._retry.backoff if options.get("backoff") is None else options["backoff"],
+        )
+        return Delivery(
+            usual.transport,
+            usual.url,
+            retry,
+            options.get("extra_headers"),
+            options.get("timeout"),
+        )
+
+    async def close(self) -> None:
+        """Close the cache and the connections that this provider opened itself."""
+        await super().close()
+        await self._transport.aclose()
+
+
+def _model_name(model: Any) -> str:
+    name = getattr(model, "model_name", model)
+    if not isinstance(name, str) or not name:
+        msg = f"model must be a name or a model profile, not {model!r}"
+        raise ConfigurationError(msg)
+    return name
+
+
+def _join(base_url: str, path: str) -> str:
+    parts = urlsplit(base_url)
+    return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{path}"))
+
+
+def _scope(organization: str | None, project: str | None) -> dict[str, Json]:
+    """Name an account's scope without naming the account: entries hold what is in the key."""
+    if not organization and not project:
+        return {}
+    text = f"{organization or ''}\n{project or ''}"
+    return {"scope": hashlib.sha256(text.encode()).hexdigest()}
+
+
+def _api_headers(headers: Mapping[str, str]) -> dict[str, Json]:
+    lowered = {name.lower(): value for name, value in headers.items()}
+    return {name: value for name, value in lowered.items() if name in _API_HEADERS}

@@ -1,0 +1,142 @@
+"""One request to a chat-completions or embeddings server, ready to be sent."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import Any, Final, NamedTuple
+
+from ..errors import InvalidResponseError
+from ..keys import Request
+from ..types import Recording, Usage, WireEvent
+from ..types._json import Json, thaw
+from .failures import snippet
+from .http import HTTPStream, HTTPTransport, Retry
+from .openai_chat import ChatDialect
+from .openai_embeddings import parse_vector, vector_recordings
+from .sse import SSEDecoder
+
+__all__ = ["ChatCall", "Delivery", "EmbeddingCall"]
+
+_MAX_WHOLE_BODY: Final = 64 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """How a request travels: where to, how often to try, with which extra headers and time-out."""
+
+    transport: HTTPTransport
+    url: str
+    retry: Retry
+    headers: Mapping[str, str] | None = None
+    timeout: float | None = None
+
+
+class ChatCall(NamedTuple):
+    """A chat completion. `delivery_fields` go onto the wire and are no part of the request."""
+
+    request: Request
+    dialect: ChatDialect
+    delivery: Delivery
+
+    def snapshot(self) -> ChatCall:
+        """Return the same call with a request that nobody else can change."""
+        return self._replace(request=self.request.snapshot())
+
+    async def send(self) -> Recording:
+        """Return the complete answer."""
+        how = self.delivery
+        body = {k: v for k, v in self.request.body.items() if k not in {"stream", "stream_options"}}
+        reply = await how.transport.post(
+            how.url, body, retry=how.retry, headers=how.headers, timeout=how.timeout
+        )
+        return Recording(body=reply.body, headers=reply.kept_headers, status=reply.status)
+
+    async def stream(self) -> AsyncGenerator[WireEvent, None]:
+        """Yield the answer's events as they arrive, with the seconds since the request was sent."""
+        how = self.delivery
+        # Without the usage a stored stream would answer a whole call without it, too.
+        options = {**(self.request.body.get("stream_options") or {}), "include_usage": True}
+        body: dict[str, Json] = {**self.request.body, "stream": True, "stream_options": options}
+        started = time.monotonic()
+        stream = await how.transport.stream(
+            how.url, body, retry=how.retry, headers=how.headers, timeout=how.timeout
+        )
+        try:
+            async with aclosing(_wire_events(stream, started, self.dialect.provider)) as events:
+                async for event in events:
+                    yield event
+        finally:
+            await asyncio.shield(stream.aclose())
+
+
+async def _wire_events(
+    stream: HTTPStream, started: float, provider: str
+) -> AsyncGenerator[WireEvent, None]:
+    """Yield the events of a response, whatever it calls itself.
+
+    Servers label event streams as JSON, or not at all: what counts is that a
+    stream was asked for, and what the first bytes look like.
+    """
+    decoder = SSEDecoder()
+    whole: list[bytes] | None = None
+    size = 0
+    first = True
+    async with aclosing(stream.chunks()) as chunks:
+        async for chunk in chunks:
+            if first and chunk.strip():
+                first = False
+                start = chunk.lstrip()[:1]
+                if start == b"<":
+                    message = f"HTML instead of an event stream: {snippet(chunk)}"
+                    raise InvalidResponseError(message, provider=provider, status=200)
+                whole = [] if start in {b"{", b"["} else None
+            if whole is not None:
+                whole.append(chunk)
+                size += len(chunk)
+                if size > _MAX_WHOLE_BODY:
+                    message = f"a body of more than {_MAX_WHOLE_BODY} bytes instead of a stream"
+                    raise InvalidResponseError(message, provider=provider, status=200)
+                continue
+            offset = time.monotonic() - started
+            for event in decoder.feed(chunk):
+                yield WireEvent(event.data, event.event, offset)
+    offset = time.monotonic() - started
+    if whole is not None:
+        yield WireEvent(b"".join(whole), None, offset)
+    for event in decoder.flush():
+        yield WireEvent(event.data, event.event, offset)
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingCall:
+    """A list of inputs to embed. `body` is the wire body without its inputs."""
+
+    requests: Sequence[Request]
+    inputs: Sequence[Json]
+    body: Mapping[str, Any]
+    provider: str
+    delivery: Delivery
+
+    def snapshot(self) -> EmbeddingCall:
+        """Return the same call with inputs that nobody else can change."""
+        requests = [request.snapshot() for request in self.requests]
+        inputs = [request.body["input"] for request in requests]
+        return replace(self, requests=requests, inputs=inputs, body=thaw(self.body))
+
+    async def send(self, indices: Sequence[int]) -> list[Recording]:
+        """Return a recording per input at `indices`, from one request."""
+        how = self.delivery
+        inputs = [self.inputs[index] for index in indices]
+        body = {**self.body, "input": inputs[0] if len(inputs) == 1 else inputs}
+        reply = await how.transport.post(
+            how.url, body, retry=how.retry, headers=how.headers, timeout=how.timeout
+        )
+        return vector_recordings(reply, inputs, self.provider)
+
+    def parse(self, recording: Recording) -> tuple[tuple[float, ...], Usage | None, str | None]:
+        """Return the vector, its share of the usage, and the model that made it."""
+        return parse_vector(recording.body or b"", self.provider)

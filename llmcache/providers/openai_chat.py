@@ -1,0 +1,236 @@
+"""OpenAI chat completions: the wire body of a request, the meaning of an answer.
+
+Also spoken, with variations that are all handled here, by Azure, Groq, Mistral,
+DeepSeek, OpenRouter, Together, xAI, Ollama, vLLM, LM Studio and many more.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import orjson
+
+from ..errors import InvalidRequestError, InvalidResponseError
+from ..types import CompletionResult, Message, MessageInput
+from ..types._json import Json
+from .failures import snippet
+from .openai_chat_answer import parse_completion
+from .openai_chat_stream import ChatStreamDecoder
+
+__all__ = ["CHAT_FIELDS", "ChatDialect", "chat_body", "wire_messages"]
+
+CHAT_FIELDS: Final = frozenset(
+    "audio frequency_penalty function_call functions logit_bias logprobs "
+    "max_completion_tokens metadata modalities moderation n parallel_tool_calls prediction "
+    "presence_penalty prompt_cache_key prompt_cache_options prompt_cache_retention "
+    "reasoning_effort safety_identifier seed service_tier stop store stream_options "
+    "temperature top_logprobs top_p user verbosity web_search_options".split()
+)
+"""Options that go onto the wire as they are."""
+
+# Models that reject `max_tokens`: https://platform.openai.com/docs/guides/reasoning
+_REASONING_MODEL: Final = re.compile(r"(gpt-5|o\d)")
+_FORMATS: Final = frozenset({"text", "json_object", "json_schema"})
+_CHOICES: Final = frozenset({"auto", "none", "required"})
+
+
+def chat_body(
+    model: str, messages: MessageInput, options: Mapping[str, Any], *, native: bool
+) -> dict[str, Json]:
+    """Return the wire body, without the fields that only choose how it is delivered.
+
+    `native` says that the server is OpenAI itself, whose reasoning models want
+    `max_completion_tokens` where everybody else wants `max_tokens`.
+
+    Raises:
+        InvalidRequestError: naming the place of a message or option of the wrong shape.
+    """
+    body: dict[str, Json] = {"model": model, "messages": wire_messages(messages)}
+    for name, value in options.items():
+        if value is None:
+            continue
+        if name in CHAT_FIELDS:
+            body[name] = value
+        elif name == "max_tokens":
+            renamed = native and _REASONING_MODEL.match(model)
+            body["max_completion_tokens" if renamed else "max_tokens"] = value
+        elif name == "tools":
+            body["tools"] = [wire_tool(tool, f"tools[{i}]") for i, tool in enumerate(value)]
+        elif name == "tool_choice":
+            body["tool_choice"] = _tool_choice(value)
+        elif name == "response_format":
+            body["response_format"] = wire_response_format(value)
+    extra = options.get("extra_body")
+    if extra is not None:
+        if not isinstance(extra, Mapping):
+            raise InvalidRequestError("extra_body", "must be an object")
+        body.update(extra)
+    return body
+
+
+def wire_messages(messages: MessageInput) -> list[Json]:
+    """Return the messages for the wire: a dict goes as it is, checked; anything else is built.
+
+    Raises:
+        InvalidRequestError: naming the place, as in `messages[3].content[0].type`.
+    """
+    if type(messages) is str:
+        return [{"role": "user", "content": messages}]
+    if isinstance(messages, str | Message | Mapping):
+        messages = [messages]
+    if not isinstance(messages, Sequence) or isinstance(messages, bytes | bytearray):
+        kind = type(messages).__name__
+        reason = f"must be a string, a message or a list of messages, not {kind}"
+        raise InvalidRequestError("messages", reason)
+    if not messages:
+        raise InvalidRequestError("messages", "must not be empty")
+    return [_wire_message(item, i) for i, item in enumerate(messages)]
+
+
+def _wire_message(item: object, index: int) -> Json:
+    if isinstance(item, Message):
+        return item.to_dict()
+    if isinstance(item, str):
+        return {"role": "user", "content": item}
+    path = f"messages[{index}]"
+    if not isinstance(item, Mapping):
+        reason = f"must be a string, a Message or an object, not {type(item).__name__}"
+        raise InvalidRequestError(path, reason)
+    if not isinstance(item.get("role"), str) or not item["role"]:
+        raise InvalidRequestError(
+            f"{path}.role", f"must be a role's name, not {item.get('role')!r}"
+        )
+    content = item.get("content")
+    if type(content) is str or content is None:
+        return item if type(item) is dict else dict(item)
+    if not isinstance(content, list | tuple):
+        reason = f"must be a string or a list of parts, not {type(content).__name__}"
+        raise InvalidRequestError(f"{path}.content", reason)
+    parts = [_wire_part(part, f"{path}.content[{i}]") for i, part in enumerate(content)]
+    return {**item, "content": parts}
+
+
+def _wire_part(part: object, path: str) -> Json:
+    to_dict = getattr(part, "to_dict", None)
+    if to_dict is not None:
+        return to_dict()
+    if isinstance(part, str):
+        return {"type": "text", "text": part}
+    if not isinstance(part, Mapping) or not isinstance(part.get("type"), str):
+        raise InvalidRequestError(path, "a content part is an object with a string `type`")
+    return part if type(part) is dict else dict(part)
+
+
+def wire_tool(tool: object, path: str) -> Json:
+    """Return a tool in the wire's shape: `{"type": "function", "function": {…}}`.
+
+    Takes that shape, the flat one (`name`, `description`, `parameters`), or an
+    object with these attributes.
+
+    Raises:
+        InvalidRequestError: none of these.
+    """
+    if isinstance(tool, Mapping):
+        if isinstance(tool.get("type"), str):
+            return dict(tool)
+        if isinstance(tool.get("name"), str):
+            return {"type": "function", "function": dict(tool)}
+        raise InvalidRequestError(path, "a tool needs a `type`, or a `name` and `parameters`")
+    name = getattr(tool, "name", None)
+    if not isinstance(name, str):
+        raise InvalidRequestError(path, f"{type(tool).__name__} is not a tool")
+    function: dict[str, Json] = {"name": name}
+    for field in ("description", "parameters", "strict"):
+        value = getattr(tool, field, None)
+        if value is not None:
+            function[field] = value
+    return {"type": "function", "function": function}
+
+
+def _tool_choice(choice: object) -> Json:
+    if isinstance(choice, str):
+        if choice in _CHOICES:
+            return choice
+        return {"type": "function", "function": {"name": choice}}
+    if isinstance(choice, Mapping):
+        return dict(choice)
+    raise InvalidRequestError(
+        "tool_choice", "must be auto, none, required, a tool's name or an object"
+    )
+
+
+def wire_response_format(value: Any) -> Json:
+    """Return the wire's `response_format` for a name, an object, a JSON Schema or a pydantic model.
+
+    Raises:
+        InvalidRequestError: none of these.
+    """
+    if isinstance(value, str):
+        if value in {"text", "json_object"}:
+            return {"type": value}
+        raise InvalidRequestError("response_format", f"unknown format {value!r}")
+    if isinstance(value, Mapping):
+        if value.get("type") in _FORMATS:
+            return dict(value)
+        name = str(value.get("title") or "response")
+        plain = {"name": _identifier(name), "schema": dict(value)}
+        return {"type": "json_schema", "json_schema": plain}
+    if hasattr(value, "model_json_schema"):
+        strict = {
+            "name": _identifier(getattr(value, "__name__", "response")),
+            "schema": strict_schema(value.model_json_schema()),
+            "strict": True,
+        }
+        return {"type": "json_schema", "json_schema": strict}
+    reason = "must be 'text', 'json_object', a JSON Schema, or a pydantic model"
+    raise InvalidRequestError("response_format", reason)
+
+
+def _identifier(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_-]", "_", name)[:64]
+
+
+def strict_schema(schema: Json) -> Json:
+    """Return `schema` as strict structured output wants it: closed objects, every property required.
+
+    Source: https://platform.openai.com/docs/guides/structured-outputs#supported-schemas
+    """
+    if isinstance(schema, list):
+        return [strict_schema(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    # A default has no meaning where every property must be given, and is rejected.
+    result = {key: strict_schema(item) for key, item in schema.items() if key != "default"}
+    if result.get("type") == "object" or "properties" in result:
+        result["additionalProperties"] = False
+        result["required"] = list(result.get("properties", {}))
+    return result
+
+
+class ChatDialect:
+    """Understands chat completions, whole and streamed."""
+
+    kind = "chat"
+
+    def __init__(self, provider: str = "openai") -> None:
+        """`provider` names the server in errors and price look-ups."""
+        self.provider = provider
+
+    def parse(self, body: bytes) -> CompletionResult:
+        """Return the answer in a response body.
+
+        Raises:
+            ProviderError: the body is an error, or not a chat completion.
+        """
+        try:
+            data = orjson.loads(body)
+        except orjson.JSONDecodeError:
+            message = f"not JSON: {snippet(body) or 'empty body'}"
+            raise InvalidResponseError(message, provider=self.provider, status=200) from None
+        return parse_completion(data, body, self.provider)
+
+    def decoder(self) -> ChatStreamDecoder:
+        """Return a decoder for one stream."""
+        return ChatStreamDecoder(self.provider)

@@ -1,0 +1,144 @@
+"""What a chat completion says, in the words of `CompletionResult`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, Final
+
+from ..errors import InvalidResponseError
+from ..types import Choice, CompletionResult, Message, Role, ToolCall, Usage
+from ..types._json import FrozenDict, Json, freeze
+from .failures import embedded_error, error_from_json, snippet
+
+__all__ = ["parse_completion", "parse_usage"]
+
+
+def parse_completion(data: Json, raw: bytes, provider: str) -> CompletionResult:
+    """Return the answer that a chat completion object holds; `raw` is its JSON text.
+
+    Raises:
+        ProviderError: an error with status 200, or not a chat completion.
+    """
+    if embedded_error(data):
+        raise error_from_json(provider, data, 200)
+    try:
+        return _parsed(data, raw)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        message = f"not a chat completion ({error}): {snippet(raw)}"
+        raise InvalidResponseError(message, provider=provider, status=200) from error
+
+
+def _parsed(data: Mapping[str, Any], raw: bytes) -> CompletionResult:
+    choices = data["choices"]
+    if not choices:
+        msg = "no choices"
+        raise ValueError(msg)
+    first = choices[0]
+    message = first["message"]
+    content, thinking = message.get("content"), None
+    if type(content) is not str:
+        content, thinking = _content(content)
+    usage = data.get("usage") or (data.get("x_groq") or {}).get("usage")
+    logprobs = first.get("logprobs")
+    return CompletionResult.of(
+        content=content,
+        tool_calls=_tool_calls(message),
+        usage=parse_usage(usage) if usage else None,
+        reasoning=_reasoning(message) or thinking,
+        refusal=message.get("refusal") or None,
+        model=data.get("model"),
+        finish_reason=first.get("finish_reason") or None,
+        id=data.get("id") or None,
+        logprobs=None if logprobs is None else freeze(logprobs),
+        choices=tuple(_choice(item) for item in choices) if len(choices) > 1 else (),
+        extra=_extra(message),
+        raw_json=raw,
+    )
+
+
+def _choice(data: Mapping[str, Any]) -> Choice:
+    message = data["message"]
+    content, _ = _content(message.get("content"))
+    turn = Message(Role.ASSISTANT, content, tool_calls=_tool_calls(message), extra=_extra(message))
+    return Choice(
+        data.get("index", 0), turn, data.get("finish_reason") or None, data.get("logprobs")
+    )
+
+
+def _content(value: Json) -> tuple[str | None, str | None]:
+    """Return text and thinking; Mistral sends a list of parts where others send text."""
+    if value is None or isinstance(value, str):
+        return value, None
+    text, thinking = [], []
+    for part in value:
+        if part["type"] == "text":
+            text.append(part["text"])
+        elif part["type"] == "thinking":
+            pieces = part["thinking"]
+            whole = pieces if isinstance(pieces, str) else "".join(p["text"] for p in pieces)
+            thinking.append(whole)
+    return "".join(text), "".join(thinking) or None
+
+
+def _reasoning(message: Mapping[str, Any]) -> str | None:
+    for field in ("reasoning_content", "reasoning"):
+        value = message.get(field)
+        if isinstance(value, str) and value:
+            return value
+    details = message.get("reasoning_details")
+    if not details:
+        return None
+    return "".join(item.get("text") or item.get("summary") or "" for item in details) or None
+
+
+def _tool_calls(message: Mapping[str, Any]) -> tuple[ToolCall, ...] | None:
+    calls = message.get("tool_calls")
+    if calls:
+        return tuple(ToolCall.from_dict(call) for call in calls)
+    legacy = message.get("function_call")
+    if legacy and legacy.get("name"):
+        return (ToolCall("", legacy["name"], legacy.get("arguments") or ""),)
+    return None
+
+
+_EMPTY: Final = FrozenDict()
+_MODELED: Final = frozenset({"role", "content", "tool_calls"})
+
+
+def _extra(message: Mapping[str, Any]) -> Mapping[str, Json]:
+    extra = {k: v for k, v in message.items() if v and k not in _MODELED}
+    if isinstance(message.get("content"), list):
+        extra["content"] = message["content"]  # parts that text alone would lose
+    return FrozenDict(extra) if extra else _EMPTY
+
+
+def parse_usage(data: Mapping[str, Any]) -> Usage:
+    """Return the usage of a chat completion, wherever the server puts its numbers.
+
+    Cached tokens: OpenAI `prompt_tokens_details.cached_tokens`, DeepSeek
+    `prompt_cache_hit_tokens`, Mistral `num_cached_tokens`. Cost: OpenRouter `cost`,
+    Perplexity `cost.total_cost`; others do not say.
+    """
+    read = int(data.get("prompt_tokens") or 0)
+    written = int(data.get("completion_tokens") or 0)
+    total = int(data.get("total_tokens") or 0) or read + written
+    prompt, answer = data.get("prompt_tokens_details"), data.get("completion_tokens_details")
+    cached = data.get("prompt_cache_hit_tokens") or data.get("num_cached_tokens")
+    cost = data.get("cost")
+    if not (prompt or answer or cached or cost):
+        return Usage.of(input_tokens=read, output_tokens=written, total_tokens=total)
+    prompt, answer = prompt or {}, answer or {}
+    if isinstance(cost, dict):
+        cost = cost.get("total_cost")
+    return Usage.of(
+        input_tokens=read,
+        output_tokens=written,
+        total_tokens=total,
+        input_tokens_cached=int(prompt.get("cached_tokens") or cached or 0),
+        input_tokens_cache_write=int(prompt.get("cache_write_tokens") or 0),
+        input_tokens_audio=int(prompt.get("audio_tokens") or 0),
+        output_tokens_audio=int(answer.get("audio_tokens") or 0),
+        reasoning_tokens=int(answer.get("reasoning_tokens") or 0),
+        total_cost=Decimal(str(cost)) if isinstance(cost, int | float) else None,
+    )

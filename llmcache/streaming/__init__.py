@@ -1,0 +1,3 @@
+"""Streams: the events of an answer (`events`), and what to do with them (`adapters`)."""
+
+__all__: list[str] = []
