@@ -1,0 +1,86 @@
+"""Which answers may be stored, and which stored answers may be used. Pure."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Final
+
+from ..types import CacheEntry, Choice, CompletionResult
+from .control import Control
+
+__all__ = ["Freshness", "freshness", "refusal"]
+
+
+class Freshness(Enum):
+    """What a stored answer may still be used for."""
+
+    FRESH = "fresh"
+    REVALIDATE = "revalidate"
+    """Past its time, yet it serves while it is refreshed."""
+    IF_ERROR = "if_error"
+    """Past its time; it serves only when the provider fails."""
+    EXPIRED = "expired"
+
+
+def freshness(entry: CacheEntry, control: Control, now: float) -> Freshness:
+    """Return what `entry` may be used for at `now` (Unix seconds).
+
+    An age is never negative: an entry from a clock ahead of ours counts as new.
+    """
+    until = entry.expires_at
+    if control.max_age is not None:
+        # At age 0 nothing is too old for max_age=0 but the moment itself.
+        limit = min(entry.created_at, now) + control.max_age
+        until = limit if until is None else min(until, limit)
+    if until is None or now < until:
+        return Freshness.FRESH
+    if now < until + control.stale_while_revalidate:
+        return Freshness.REVALIDATE
+    if now < until + control.stale_if_error:
+        return Freshness.IF_ERROR
+    return Freshness.EXPIRED
+
+
+_TRUNCATED: Final = frozenset({"length", "max_tokens", "max_output_tokens", "incomplete"})
+_FILTERED: Final = frozenset({"content_filter"})
+
+
+def refusal(result: CompletionResult, *, store_truncated: bool) -> str | None:
+    """Return why `result` must not be stored, `None` when it may.
+
+    Errors and half streams never get this far as results of status 200; they are
+    refused again here, because everything that is stored passes this function.
+    """
+    if not result.ok:
+        return f"the answer is an error: {result.error or result.status}"
+    reasons = [result.finish_reason, *(choice.finish_reason for choice in result.choices)]
+    if any(reason in _FILTERED for reason in reasons):
+        return "the content filter cut the answer"
+    if not store_truncated and any(reason in _TRUNCATED for reason in reasons):
+        return "the length limit cut the answer (store_truncated=True stores such answers)"
+    if result.choices:
+        empty = any(not _says_something(choice) for choice in result.choices)
+    else:
+        empty = not (
+            result.content or result.tool_calls or result.refusal or _has_media(result.extra)
+        )
+    return "the answer is empty" if empty else None
+
+
+def _says_something(choice: Choice) -> bool:
+    message = choice.message
+    return bool(
+        message.content
+        or message.tool_calls
+        or message.extra.get("refusal")
+        or _has_media(message.extra)
+    )
+
+
+def _has_media(extra: object) -> bool:
+    """Whether the message has audio or images, which are an answer without text."""
+    get = getattr(extra, "get", None)
+    if get is None:
+        return False
+    audio = get("audio")
+    return bool(get("images") or (audio is not None and audio.get("data")))

@@ -1,0 +1,147 @@
+"""Single flight: equal requests at the same time share one call to the provider.
+
+The call runs in a task of its own, not in the task of whoever came first. So a
+leader that is cancelled takes nobody with it: the call goes on as long as
+anybody waits for it, and stops when the last one leaves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from typing import Any, Generic, TypeVar
+
+from ..errors import ConnectionFailedError
+from ..types import StreamEvent
+
+__all__ = ["Flight", "Flights", "StreamFlight"]
+
+T = TypeVar("T")
+Place = tuple[str, str]
+
+
+class Flight(Generic[T]):
+    """A call in progress."""
+
+    task: asyncio.Task[T]
+    """Set by `Flights.start`, before anybody else sees the flight."""
+
+    def __init__(self) -> None:
+        """Wait for `Flights` to start the task."""
+        self.waiters = 0
+        self.answered = False
+        """The provider has answered: from here on the work is never cancelled, it is paid for."""
+
+    async def join(self) -> T:
+        """Return what the call returns, or raise what it raises."""
+        self.waiters += 1
+        try:
+            return await asyncio.shield(self.task)
+        except asyncio.CancelledError:
+            self._check_closed()
+            raise
+        finally:
+            self.leave()
+
+    def _check_closed(self) -> None:
+        """Tell the end of the call from the end of the caller: only the latter is a cancellation."""
+        caller = asyncio.current_task()
+        if self.task.cancelled() and caller is not None and not caller.cancelling():
+            msg = "the cache was closed during the call"
+            raise ConnectionFailedError(msg)
+
+    def leave(self) -> None:
+        """Stop waiting; the last to leave an unanswered call cancels it."""
+        self.waiters -= 1
+        if not self.waiters and not self.answered and not self.task.done():
+            self.task.cancel()
+
+
+class StreamFlight(Flight[T]):
+    """A stream in progress: every event is kept, so late followers start at the beginning."""
+
+    def __init__(self) -> None:
+        """Start without events."""
+        super().__init__()
+        self.events: list[StreamEvent] = []
+        self._news = asyncio.Event()
+
+    def publish(self, events: list[StreamEvent]) -> None:
+        """Hand `events` to everybody who tails the stream."""
+        if events:
+            self.events.extend(events)
+            self._wake()
+
+    def _wake(self) -> None:
+        news, self._news = self._news, asyncio.Event()
+        news.set()
+
+    async def tail(self) -> AsyncGenerator[StreamEvent, None]:
+        """Yield all events, those to come as they come; end when the task has ended well.
+
+        Raises:
+            BaseException: what the task raised, after the events that came before it.
+        """
+        self.waiters += 1
+        try:
+            position = 0
+            while True:
+                while position < len(self.events):
+                    yield self.events[position]
+                    position += 1
+                if self.task.done():
+                    if self.task.cancelled():
+                        self._check_closed()
+                    self.task.result()
+                    return
+                await self._news.wait()
+        finally:
+            self.leave()
+
+    def end(self, _task: asyncio.Task[T]) -> None:
+        """Wake everybody for the last time."""
+        self._wake()
+
+
+class Flights:
+    """The calls in progress of one cache, by place."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self._flights: dict[Place, Flight[Any]] = {}
+
+    def find(self, place: Place | None) -> Flight[Any] | None:
+        """Return the flight to join at `place`, if there is one that will not be cancelled."""
+        flight = None if place is None else self._flights.get(place)
+        if flight is None or flight.task.done() or flight.task.cancelling():
+            return None
+        return flight
+
+    def start(
+        self,
+        place: Place | None,
+        flight: Flight[T],
+        work: Callable[[], Coroutine[Any, Any, T]],
+    ) -> None:
+        """Run `work` as `flight`; others can find it at `place` (`None`: nobody can)."""
+        flight.task = asyncio.create_task(work())
+        flight.task.add_done_callback(_consume)
+        if isinstance(flight, StreamFlight):
+            flight.task.add_done_callback(flight.end)
+        if place is not None:
+            self._flights[place] = flight
+            flight.task.add_done_callback(lambda _: self._forget(place, flight))
+
+    def _forget(self, place: Place, flight: Flight[Any]) -> None:
+        if self._flights.get(place) is flight:
+            del self._flights[place]
+
+    def tasks(self) -> set[asyncio.Task[Any]]:
+        """Return the tasks of all flights that can be found."""
+        return {flight.task for flight in self._flights.values()}
+
+
+def _consume(task: asyncio.Task[Any]) -> None:
+    # Whoever waited has the exception; with nobody waiting it must not be logged as lost.
+    if not task.cancelled():
+        task.exception()

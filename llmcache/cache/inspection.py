@@ -1,0 +1,127 @@
+"""Why a request is not answered from the cache: the nearest entry, and what differs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import Final
+
+from ..backends.base import EntryInfo
+from ..errors import BackendError, CacheMissError
+from ..keys import Request, component_differences, components, differences, similarity
+from ..types import CacheEntry
+from .control import Control
+from .store import Store
+
+__all__ = ["Explanation", "entries", "explain", "offline_miss"]
+
+_BATCH: Final = 100
+# An offline miss is an error message, not a search: it looks at what fits in this time.
+_OFFLINE_SECONDS: Final = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Whether a request is stored, and if not, what the nearest stored one is.
+
+    `differences` leads from the nearest entry to the request. Its lines have
+    values where requests are stored, and only names where digests are.
+    """
+
+    key: str
+    stored: bool
+    nearest: str | None = None
+    differences: tuple[str, ...] = ()
+    compared: int = 0
+    complete: bool = True
+    """Whether every entry of the collection was compared."""
+
+
+async def entries(
+    store: Store, collection: str | None
+) -> AsyncGenerator[tuple[EntryInfo, CacheEntry | BackendError], None]:
+    """Yield everything in a store, or what is wrong with it; a hundred at a time are in memory.
+
+    Raises:
+        BackendError: the store failed.
+    """
+    batch: list[EntryInfo] = []
+    async for info in store.backend.scan(collection):
+        if batch and (info.collection != batch[0].collection or len(batch) >= _BATCH):
+            for found in await _loaded(store, batch):
+                yield found
+            batch = []
+        batch.append(info)
+    if batch:
+        for found in await _loaded(store, batch):
+            yield found
+
+
+async def _loaded(
+    store: Store, batch: list[EntryInfo]
+) -> list[tuple[EntryInfo, CacheEntry | BackendError]]:
+    found = await store.fetch(batch[0].collection, [info.key for info in batch])
+    # What has gone since the scan is not there, which is no error.
+    return [(info, found[info.key]) for info in batch if info.key in found]
+
+
+async def explain(
+    store: Store,
+    collection: str,
+    request: Request,
+    sample: int = 0,
+    *,
+    seconds: float = float("inf"),
+) -> Explanation:
+    """Return whether `request` is stored, or the stored request that differs least.
+
+    Compares every entry of the collection, for at most `seconds`.
+    """
+    identity = request.identity(sample)
+    key = request.key(sample)
+    mine = components(identity)
+    best: tuple[float, CacheEntry] | None = None
+    compared, finished = 0, True
+    stop = time.monotonic() + seconds
+    async for _, entry in entries(store, collection):
+        if isinstance(entry, BackendError):
+            continue
+        if entry.key == key:
+            return Explanation(key, stored=True, nearest=key, compared=compared + 1)
+        compared += 1
+        theirs = components(entry.identity) if entry.identity else entry.components
+        score = similarity(mine, theirs)
+        if best is None or score > best[0]:
+            best = (score, entry)
+        if time.monotonic() > stop:
+            finished = False
+            break
+    if best is None:
+        return Explanation(key, stored=False, complete=finished)
+    nearest = best[1]
+    if nearest.identity:
+        lines = differences(nearest.identity, identity)
+    else:
+        lines = component_differences(nearest.components, mine)
+    return Explanation(key, False, nearest.key, tuple(lines), compared, finished)  # noqa: FBT003
+
+
+async def offline_miss(
+    store: Store, request: Request, control: Control, key: str
+) -> CacheMissError:
+    """Return the error for a request that nothing stored answers."""
+    try:
+        found = await explain(
+            store, control.collection, request, control.sample, seconds=_OFFLINE_SECONDS
+        )
+    except Exception as error:  # noqa: BLE001 - the miss is the news, not why it has no neighbour
+        store.guard.warn("scan", type(error).__name__, str(error))
+        return CacheMissError(key, collection=control.collection)
+    if found.stored:  # expired, or damaged: its neighbour is itself
+        return CacheMissError(
+            f"{key} (stored, but no longer usable)", collection=control.collection
+        )
+    return CacheMissError(
+        key, collection=control.collection, nearest=found.nearest, differences=found.differences
+    )

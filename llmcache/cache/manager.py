@@ -1,0 +1,410 @@
+"""The one path that every call takes: key, look up, call, record, store.
+
+    key = request.key(sample)
+      memory tier → backend.get → admission: fresh?        → hit
+      else offline                                         → CacheMissError, with the nearest entry
+      else flight(key): one leader calls, the others wait for its answer or tail its stream
+           → admission: storable? → codec → backend.put → memory
+
+This module holds the order of these steps. What a key is stands in
+`llmcache.keys`, whether an answer may be used or stored in `admission`, what one
+call may do in `control`, how an answer is made in `making`, and the failure
+contract in `guard`: a cache that is slow, down, full or damaged costs a warning
+and a provider call, never an exception, never a wrong answer, and never more
+than `deadline` seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Final, NamedTuple
+
+from ..backends.base import Backend
+from ..codec import MAX_ENTRY_BYTES, Codec, Envelope
+from ..errors import CacheMissError, ConfigurationError, ProviderError
+from ..keys import Request
+from ..providers.base import Call, EmbedCall
+from ..streaming.events import result_events
+from ..types import CompletionResult, EmbeddingResult, StreamEvent, StreamEventType
+from . import inspection
+from .admission import Freshness, freshness
+from .control import CachePolicy, Control
+from .delivery import Answer, Delivery
+from .embedding import Embedder
+from .flight import Flight, Flights, StreamFlight
+from .guard import Budget
+from .making import Maker
+from .recording import live, play
+from .savings import CacheStats
+from .store import Store
+from .tier import Held
+from .upkeep import Upkeep
+
+__all__ = ["CacheManager"]
+
+_MEMORY: Final = 64 * 2**20
+
+
+class _Stored(NamedTuple):
+    """What a look-up found, where, and what it may still be used for."""
+
+    held: Held | None = None
+    tier: str = "memory"
+    state: Freshness = Freshness.EXPIRED
+
+    def serves(self, control: Control) -> bool:
+        """Whether it answers the call now."""
+        if self.state is Freshness.REVALIDATE:
+            return control.calls
+        return self.state is Freshness.FRESH
+
+    @property
+    def spare(self) -> Held | None:
+        """What may answer if the provider fails."""
+        return self.held if self.state in {Freshness.REVALIDATE, Freshness.IF_ERROR} else None
+
+
+_NOTHING: Final = _Stored()
+
+
+class _Asked:
+    """A call as it was asked.
+
+    It refers to what the caller passed in, who may change that as soon as others get
+    to run. It is copied before they do; a hit that nobody waited for needs no copy.
+    """
+
+    __slots__ = ("_call", "_owned")
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._owned = False
+
+    def own(self) -> Call:
+        """Return the call with a request that nobody else can change."""
+        if not self._owned:
+            self._call = self._call.snapshot()
+            self._owned = True
+        return self._call
+
+
+class CacheManager(Upkeep):
+    """Answers calls from a backend, and the rest from their provider.
+
+    Serves any number of tasks on one event loop. What an operator does with it
+    (`invalidate`, `stats`, `prune`, `verify`, `export`, `import_`, `warm`) is `Upkeep`.
+    """
+
+    def __init__(  # noqa: PLR0913 - settings of a constructor, all keyword-only with defaults
+        self,
+        backend: Backend,
+        *,
+        policy: CachePolicy | None = None,
+        collection: str = "default",
+        memory_bytes: int = _MEMORY,
+        deadline: float = 1.0,
+        flight_timeout: float = 300.0,
+        coherence: float = 1.0,
+        background_timeout: float = 10.0,
+        max_entry_bytes: int = MAX_ENTRY_BYTES,
+        envelope: Envelope | None = None,
+        older_keys: Sequence[Callable[[Request, int], str]] = (),
+    ) -> None:
+        """Put a cache in front of nothing yet; calls bring their provider along.
+
+        Args:
+            backend: where answers live. Closed with the manager.
+            policy: defaults for every call.
+            collection: where calls that name none keep their answers.
+            memory_bytes: ceiling of the tier in this process's memory; 0 turns it off.
+            deadline: seconds that the backend may hold up one call in all.
+            flight_timeout: seconds to wait for another process that makes the same call.
+            coherence: seconds within which this process notices that another one
+                replaced or removed an entry that is also in this one's memory.
+            background_timeout: seconds that work behind the calls may take: a write
+                that outlasted the deadline, and closing.
+            max_entry_bytes: larger answers pass by unstored.
+            envelope: seals entries before they reach the backend.
+            older_keys: key functions of earlier versions, whose entries still count.
+
+        Raises:
+            ConfigurationError: a number out of range.
+        """
+        if not deadline > 0 or not background_timeout > 0:
+            msg = "deadline and background_timeout must be above 0 seconds"
+            raise ConfigurationError(msg)
+        if not min(memory_bytes, flight_timeout, coherence) >= 0:
+            msg = "memory_bytes, flight_timeout and coherence must not be negative"
+            raise ConfigurationError(msg)
+        self.policy = policy or CachePolicy()
+        self.collection = collection
+        self.dialects = {}
+        codec = Codec(max_bytes=max_entry_bytes, envelope=envelope)
+        self.store = Store(
+            backend,
+            codec,
+            memory_bytes=memory_bytes,
+            coherence=coherence,
+            background_timeout=background_timeout,
+        )
+        self._deadline = deadline
+        self._delivery = Delivery(self.store)
+        self._maker = Maker(
+            self.store,
+            self.policy,
+            self._delivery,
+            flight_timeout=flight_timeout,
+            older_keys=older_keys,
+        )
+        self._flights = Flights()
+        self._embedder = Embedder(
+            self.store,
+            self.policy,
+            self._delivery,
+            self._flights,
+            deadline=deadline,
+            flight_timeout=flight_timeout,
+        )
+
+    @property
+    def counters(self) -> CacheStats:
+        """What this cache did so far in this process."""
+        return self._delivery.counters
+
+    async def complete(self, call: Call, control: Control) -> CompletionResult:
+        """Return the answer to `call`, stored or fresh; `result.cache` says which.
+
+        Raises:
+            InvalidRequestError: the request has no canonical form.
+            CacheMissError: nothing stored, and the control forbids the call.
+            ProviderError: the provider failed; errors are not stored.
+        """
+        reason = _bypass_reason(call.request, control)
+        if reason is not None:
+            _check_allowed(call, control, reason)
+            recording = await call.send()
+            return self._delivery.bypassed(call.dialect.parse(recording.body or b""), reason)
+        if control.samples is not None:
+            return await self._samples(call, control, control.samples)
+        key = call.request.key(control.sample)
+        held = self.store.held(control.collection, key) if control.reads else None
+        if held is not None and _state(held, control) is Freshness.FRESH:
+            return self._delivery.hit(held, control, "memory")
+        return await self._complete(call, control, key, held)
+
+    async def _complete(
+        self, call: Call, control: Control, key: str, held: Held | None
+    ) -> CompletionResult:
+        """Take the path from where memory did not answer; `held` is what it has, past its time."""
+        asked = _Asked(call)
+        budget = Budget(self._deadline, before_waiting=asked.own)
+        stored = await self._stored(call, control, key, held, budget)
+        if stored.held is not None and stored.serves(control):
+            return self._serve(stored.held, stored, asked, control)
+        call = asked.own()
+        if not control.calls:
+            raise await self._offline_miss(call.request, control, key)
+        place = (control.collection, key) if control.is_plain else None
+        flight = self._flights.find(place)
+        joined = flight is not None
+        if flight is None:
+            flight = Flight[Answer]()
+            work = partial(self._maker.lead, flight, call, control, key, budget)
+            self._flights.start(place, flight, work)
+        try:
+            answer = await flight.join()
+        except ProviderError as error:
+            if stored.spare is None:
+                raise
+            return self._delivery.hit(
+                stored.spare, control, stored.tier, stale=True, reason=f"provider: {error}"
+            )
+        return self._delivery.landed(answer, control, joined=joined)
+
+    async def embed(self, call: EmbedCall, control: Control) -> EmbeddingResult:
+        """Return a vector per input; only those that are not stored are sent.
+
+        Raises:
+            InvalidRequestError, CacheMissError, ProviderError: as `complete`.
+        """
+        return await self._embedder.embed(call, control)
+
+    async def stream(self, call: Call, control: Control) -> AsyncGenerator[StreamEvent, None]:
+        """Yield the answer to `call`: as it arrives, or as it was recorded; `DONE` is the last.
+
+        Raises:
+            InvalidRequestError, CacheMissError: as `complete`.
+            ProviderError: the provider failed, before the first event or between
+                two; an `ERROR` event comes before it.
+        """
+        reason = _bypass_reason(call.request, control)
+        if reason is not None:
+            _check_allowed(call, control, reason)
+            events = self._live(call, reason)
+        else:
+            events = self._stream(call, control)
+        async with contextlib.aclosing(events):
+            async for event in events:
+                yield event
+
+    async def _stream(self, call: Call, control: Control) -> AsyncGenerator[StreamEvent, None]:
+        key = call.request.key(control.sample)
+        held = self.store.held(control.collection, key) if control.reads else None
+        asked = _Asked(call)
+        budget = Budget(self._deadline, before_waiting=asked.own)
+        stored = await self._stored(call, control, key, held, budget)
+        if stored.held is not None and stored.serves(control):
+            result = self._serve(stored.held, stored, asked, control)
+            events = play(stored.held.entry, call.dialect, result, control.replay)
+        elif not control.calls:
+            raise await self._offline_miss(asked.own().request, control, key)
+        else:
+            events = self._follow(asked.own(), control, key, budget, stored)
+        async with contextlib.aclosing(events):
+            async for event in events:
+                yield event
+
+    async def _follow(
+        self, call: Call, control: Control, key: str, budget: Budget, stored: _Stored
+    ) -> AsyncGenerator[StreamEvent, None]:
+        """Tail the flight of this call, or start one; fall back on a stale answer if it fails."""
+        flight, joined = self._stream_flight(call, control, key, budget)
+        begun = False
+        try:
+            async with contextlib.aclosing(_events_of(flight)) as events:
+                async for event in events:
+                    if event.type is StreamEventType.DONE:
+                        break
+                    if event.type is StreamEventType.ERROR and stored.spare and not begun:
+                        continue
+                    begun = True
+                    yield event
+            result = self._delivery.landed(await flight.join(), control, joined=joined)
+        except ProviderError as error:
+            if stored.spare is None or begun:
+                raise
+            result = self._delivery.hit(
+                stored.spare, control, stored.tier, stale=True, reason=f"provider: {error}"
+            )
+            async for event in play(stored.spare.entry, call.dialect, result, control.replay):
+                yield event
+            return
+        yield StreamEvent(StreamEventType.DONE, result)
+
+    def _stream_flight(
+        self, call: Call, control: Control, key: str, budget: Budget
+    ) -> tuple[Flight[Answer], bool]:
+        """Return the flight to follow, and whether somebody else started it."""
+        place = (control.collection, key) if control.is_plain else None
+        running = self._flights.find(place)
+        if running is not None:
+            return running, True
+        flight = StreamFlight[Answer]()
+        work = partial(self._maker.pump, flight, call, control, key, budget)
+        self._flights.start(place, flight, work)
+        if self.policy.drain_streams:
+            flight.waiters += 1  # the cache itself waits: nobody's leaving stops the stream
+        return flight, False
+
+    async def _stored(
+        self, call: Call, control: Control, key: str, held: Held | None, budget: Budget
+    ) -> _Stored:
+        """Return the best that memory (`held`) and the backend have for a call."""
+        if not control.reads:
+            return _NOTHING
+        state = _state(held, control)
+        # A flight in progress knows better than the backend; it looked there itself.
+        place = (control.collection, key) if control.is_plain else None
+        if state is not Freshness.FRESH and self._flights.find(place) is None:
+            found = await self._maker.look(call, control, key, budget)
+            if found is not None:
+                return _Stored(found, "backend", _state(found, control))
+        return _Stored(held, "memory", state)
+
+    def _serve(
+        self, held: Held, stored: _Stored, asked: _Asked, control: Control
+    ) -> CompletionResult:
+        """Return a stored answer; one that is past its time is refreshed behind the call."""
+        stale = stored.state is not Freshness.FRESH
+        if stale:
+            self._refresh(asked.own(), control, held.entry.key)
+        return self._delivery.hit(held, control, stored.tier, stale=stale)
+
+    def _refresh(self, call: Call, control: Control, key: str) -> None:
+        place = (control.collection, key)
+        if self._flights.find(place) is None:
+            flight = Flight[Answer]()
+            flight.waiters += 1  # the cache itself waits: nobody's leaving cancels it
+            budget = Budget(self._deadline)
+            work = partial(self._maker.lead, flight, call, control, key, budget)
+            self._flights.start(place, flight, work)
+
+    async def _live(self, call: Call, reason: str) -> AsyncGenerator[StreamEvent, None]:
+        try:
+            async with contextlib.aclosing(live(call)) as events:
+                async for event in events:
+                    if event.type is StreamEventType.DONE:
+                        result = self._delivery.bypassed(event.data, reason)
+                        event = replace(event, data=result)  # noqa: PLW2901 - the same, labelled
+                    yield event
+        except ProviderError as error:
+            yield StreamEvent(StreamEventType.ERROR, {"status": error.status, "error": str(error)})
+            raise
+
+    async def _samples(self, call: Call, control: Control, count: int) -> CompletionResult:
+        """Return the first of `count` samples, with all of them; those missing are made together."""
+        controls = [replace(control, sample=i, samples=None) for i in range(count)]
+        tasks = [asyncio.ensure_future(self.complete(call, each)) for each in controls]
+        try:
+            results = await asyncio.gather(*tasks)
+        except BaseException:
+            for task in tasks:
+                task.cancel()
+            raise
+        return results[0].with_samples(results)
+
+    async def _offline_miss(self, request: Request, control: Control, key: str) -> CacheMissError:
+        return await inspection.offline_miss(self.store, request, control, key)
+
+    async def aclose(self) -> None:
+        """Stop the calls under way, finish the writes, close the backend. Idempotent."""
+        flights = self._flights.tasks()
+        for task in flights:
+            task.cancel()
+        if flights:
+            await asyncio.wait(flights, timeout=self._deadline)
+        await self.store.settle()
+        await self.store.guard.run("close", self.backend.aclose, Budget(self._deadline), None)
+
+
+def _bypass_reason(request: Request, control: Control) -> str | None:
+    if not control.reads and not control.writes:
+        return "cache_response=False"
+    return request.bypass()
+
+
+def _check_allowed(call: Call, control: Control, reason: str) -> None:
+    """Refuse a call that the cache cannot answer and the control forbids."""
+    if not control.calls:
+        key = call.request.key(control.sample)
+        raise CacheMissError(f"{key} ({reason})", collection=control.collection)
+
+
+def _state(held: Held | None, control: Control) -> Freshness:
+    return Freshness.EXPIRED if held is None else freshness(held.entry, control, time.time())
+
+
+async def _events_of(flight: Flight[Answer]) -> AsyncGenerator[StreamEvent, None]:
+    """Yield the events of a flight; those of a whole answer when it is there."""
+    if isinstance(flight, StreamFlight):
+        async with contextlib.aclosing(flight.tail()) as events:
+            async for event in events:
+                yield event
+    else:
+        for event in result_events((await flight.join()).result):
+            yield event

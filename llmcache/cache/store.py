@@ -1,0 +1,330 @@
+"""One backend with its codec, its dictionaries and the memory in front of it.
+
+Everything here keeps the failure contract: what goes wrong in a store is a
+miss or an answer that is not kept, with one warning.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from ..backends.base import (
+    MOST_KEYS,
+    Backend,
+    StoredEntry,
+    SupportsQuarantine,
+    SupportsRevision,
+    SupportsTouch,
+)
+from ..codec import Codec, Parts
+from ..errors import BackendError, CorruptEntryError, ProviderError, UnreadableEntryError
+from ..types import CacheEntry, CompletionResult
+from .dictionaries import Dictionaries
+from .guard import Budget, Guard, spawn
+from .tier import Held, MemoryTier
+
+__all__ = ["Parse", "Store"]
+
+Parse = Callable[[CacheEntry], CompletionResult | None]
+"""Reads an entry's recording; raises `ProviderError` when it is not what it should be."""
+
+_MOST_PENDING: Final = 1_000
+_FLUSH_USES_AT: Final = 256
+
+
+class Store:
+    """Reads and writes entries of one backend."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        codec: Codec,
+        *,
+        memory_bytes: int,
+        coherence: float,
+        background_timeout: float,
+    ) -> None:
+        """Arguments as the manager's."""
+        self.backend = backend
+        self.codec = codec
+        self.tier = MemoryTier(memory_bytes)
+        self.guard = Guard(backend.name)
+        self.dictionaries = Dictionaries(backend, codec, self.guard)
+        self._coherence = coherence
+        self._background = background_timeout
+        self._checked: dict[str, float] = {}
+        self._revisions: dict[str, int] = {}
+        self._uses: dict[tuple[str, str], int] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    # --- memory -------------------------------------------------------------------------------
+
+    def held(self, collection: str, key: str) -> Held | None:
+        """Return the answer if it is in memory. Never waits; notes the use."""
+        place = (collection, key)
+        found = self.tier.get(place)
+        if found is not None:
+            self._note_use(place)
+            if time.monotonic() >= self._checked.get(collection, 0.0):
+                self._check(collection)
+        return found
+
+    def _check(self, collection: str) -> None:
+        """Ask, behind this call, whether others changed the collection since the last time."""
+        self._checked[collection] = time.monotonic() + self._coherence
+        backend = self.backend
+        if isinstance(backend, SupportsRevision):
+            spawn(self._tasks, self._compare(backend, collection))
+
+    async def _compare(self, backend: SupportsRevision, collection: str) -> None:
+        revision = await self.guard.run(
+            "revision", lambda: backend.revision(collection), Budget(self._background), None
+        )
+        if revision is not None and self._revisions.get(collection, revision) != revision:
+            self.tier.forget(lambda name, _: name == collection)
+        if revision is not None:
+            self._revisions[collection] = revision
+
+    def _note_use(self, place: tuple[str, str]) -> None:
+        self._uses[place] = self._uses.get(place, 0) + 1
+        if len(self._uses) >= _FLUSH_USES_AT:
+            self.flush_uses()
+
+    def flush_uses(self) -> None:
+        """Tell the backend, in the background, which entries were used since the last time."""
+        uses, self._uses = self._uses, {}
+        backend = self.backend
+        if not isinstance(backend, SupportsTouch):
+            return
+        by_collection: dict[str, dict[str, int]] = {}
+        for (collection, key), count in uses.items():
+            by_collection.setdefault(collection, {})[key] = count
+        for name, counts in by_collection.items():
+            spawn(self._tasks, self._touch(backend, name, counts))
+
+    async def _touch(
+        self, backend: SupportsTouch, collection: str, uses: Mapping[str, int]
+    ) -> None:
+        budget = Budget(self._background)
+        await self.guard.run("touch", lambda: backend.touch(collection, uses), budget, None)
+
+    # --- reading ------------------------------------------------------------------------------
+
+    async def find(
+        self, collection: str, keys: Sequence[str], parse: Parse, budget: Budget
+    ) -> Held | None:
+        """Return what the backend holds under the first of `keys` that it has, at most 1,000."""
+        if collection not in self._checked:
+            await self._first_look(collection, budget)
+        found = await self._fetch(collection, keys, budget)
+        for key in keys if found else ():
+            if key in found:
+                held = self._accepted(collection, key, found[key], parse)
+                if held is not None:
+                    return held
+        return None
+
+    async def read(
+        self, collection: str, keys: Sequence[str], parse: Parse, budget: Budget
+    ) -> dict[str, Held]:
+        """Return what the backend holds among `keys`, decoded and parsed; the rest are misses."""
+        if collection not in self._checked:
+            await self._first_look(collection, budget)
+        result: dict[str, Held] = {}
+        for start in range(0, len(keys), MOST_KEYS):
+            batch = keys[start : start + MOST_KEYS]
+            for key, data in (await self._fetch(collection, batch, budget)).items():
+                held = self._accepted(collection, key, data, parse)
+                if held is not None:
+                    result[key] = held
+        return result
+
+    async def _fetch(
+        self, collection: str, keys: Sequence[str], budget: Budget
+    ) -> Mapping[str, bytes]:
+        """Return the bytes that the backend has for `keys`; nothing when it fails."""
+        get = self.backend.get
+        found = await self.guard.run("get", lambda: get(collection, keys), budget, None)
+        if not isinstance(found, dict | Mapping):
+            if found is not None:
+                self.guard.warn("get", "garbage", f"returned {type(found).__name__}, not a mapping")
+            return {}
+        for key, data in found.items():
+            if type(data) is not bytes:
+                self.guard.warn("get", "garbage", f"{key}: {type(data).__name__}, not bytes")
+                return {}
+            if not self.codec.can_open(data):
+                await self.dictionaries.load(collection, budget)
+        return found
+
+    async def _first_look(self, collection: str, budget: Budget) -> None:
+        """Learn the revision before the first entry is held: later changes are then noticed."""
+        self._checked[collection] = time.monotonic() + self._coherence
+        backend = self.backend
+        if not isinstance(backend, SupportsRevision):
+            return
+        revision = await self.guard.run(
+            "revision", lambda: backend.revision(collection), budget, None
+        )
+        if revision is not None:
+            self._revisions[collection] = revision
+
+    def _accepted(self, collection: str, key: str, data: bytes, parse: Parse) -> Held | None:
+        """Decode and parse an entry, and hold it in memory; `None` for one that cannot be used."""
+        try:
+            entry = self.codec.decode(key, data, with_identity=False)
+            held = Held.of(entry, parse(entry), collection)
+        except UnreadableEntryError as error:
+            self.guard.warn("decode", "unreadable", f"{collection}/{key}: {error}")
+        except (CorruptEntryError, ProviderError) as error:
+            self.guard.warn("decode", "corrupt entry, set aside", f"{collection}/{key}: {error}")
+            spawn(self._tasks, self._set_aside(collection, key, data))
+        else:
+            self.tier.put((collection, key), held)
+            self._note_use((collection, key))
+            return held
+        return None
+
+    async def _set_aside(self, collection: str, key: str, data: bytes) -> None:
+        backend = self.backend
+        if isinstance(backend, SupportsQuarantine):
+            budget = Budget(self._background)
+            await self.guard.run(
+                "quarantine", lambda: backend.quarantine(collection, key, data), budget, None
+            )
+
+    # --- writing ------------------------------------------------------------------------------
+
+    async def write(self, collection: str, helds: Sequence[Held], budget: Budget) -> str | None:
+        """Store answers in memory and in the backend; return why they are not stored, if they are not.
+
+        Waits for the backend as long as the budget lasts. A slow write goes on behind
+        the call, and so does one whose caller was cancelled: the answer is paid for.
+        """
+        try:
+            parts = [self.codec.parts(held.entry) for held in helds]
+        except ValueError as error:
+            self.guard.warn("encode", "not stored", f"{collection}: {error}")
+            return str(error)
+        for held in helds:
+            self.tier.put((collection, held.entry.key), held)
+        if len(self._tasks) >= _MOST_PENDING:
+            reason = "too many writes are waiting for the store"
+            self.guard.warn("put", "not stored", reason)
+            return reason
+        entries = [held.entry for held in helds]
+        task = spawn(self._tasks, self._put(collection, entries, parts))
+        await asyncio.wait({task}, timeout=max(0.0, budget.left))
+        if not task.done():
+            self.guard.warn("put", "slow", "the write goes on in the background")
+            return None
+        return None if task.result() else "the store failed to take it"
+
+    async def _put(
+        self, collection: str, entries: Sequence[CacheEntry], parts: Sequence[Parts]
+    ) -> bool:
+        budget = Budget(self._background)
+        dictionary = await self.dictionaries.current(collection, budget)
+        stored = [
+            StoredEntry(
+                key=entry.key,
+                data=self.codec.pack(entry, each, dictionary),
+                model=entry.model,
+                tags=entry.tags,
+                created_at=entry.created_at,
+                keep_until=entry.keep_until,
+            )
+            for entry, each in zip(entries, parts, strict=True)
+        ]
+
+        async def put() -> bool:
+            for start in range(0, len(stored), MOST_KEYS):
+                await self.backend.put(collection, stored[start : start + MOST_KEYS])
+            return True
+
+        done = await self.guard.run("put", put, budget, default=False)
+        if done:
+            for each in parts:
+                spawn(self._tasks, self.dictionaries.learn(collection, each))
+        return done
+
+    # --- for operators: what fails is said ------------------------------------------------------
+
+    async def raw(self, collection: str, keys: Sequence[str]) -> dict[str, bytes | BackendError]:
+        """Return the bytes of the entries that exist among `keys`, or what kept one from being read.
+
+        One entry that cannot be read does not hide the others.
+
+        Raises:
+            BackendError: none of them can be read.
+        """
+        try:
+            found = dict(await self.backend.get(collection, keys))
+        except BackendError:
+            if len(keys) == 1:
+                raise
+            return await self._raw_one_by_one(collection, keys)
+        if not all(map(self.codec.can_open, found.values())):
+            await self.dictionaries.load(collection, Budget(self._background))
+        known: dict[str, bytes | BackendError] = {**found}
+        return known
+
+    async def _raw_one_by_one(
+        self, collection: str, keys: Sequence[str]
+    ) -> dict[str, bytes | BackendError]:
+        found: dict[str, bytes | BackendError] = {}
+        for key in keys:
+            try:
+                found |= await self.raw(collection, [key])
+            except BackendError as error:
+                found[key] = error
+        failures = [value for value in found.values() if isinstance(value, BackendError)]
+        if len(failures) == len(keys):
+            raise failures[0]
+        return found
+
+    async def fetch(
+        self, collection: str, keys: Sequence[str]
+    ) -> dict[str, CacheEntry | BackendError]:
+        """Return the entries among `keys` with their identities, or what is wrong with one.
+
+        Does not count as a use.
+
+        Raises:
+            BackendError: the store failed.
+        """
+        entries: dict[str, CacheEntry | BackendError] = {}
+        for key, data in (await self.raw(collection, keys)).items():
+            try:
+                entries[key] = (
+                    data if isinstance(data, BackendError) else self.codec.decode(key, data)
+                )
+            except BackendError as error:
+                entries[key] = error
+        return entries
+
+    def forget(self, which: Callable[[str, CacheEntry], bool]) -> None:
+        """Forget, in this process's memory, the answers for which `which` holds."""
+        self.tier.forget(which)
+
+    async def remove(self, collection: str, keys: Sequence[str]) -> int:
+        """Remove entries from memory and from the backend; return how many the backend had.
+
+        Raises:
+            BackendError: the backend failed. Removing is asked for, not a cache's favour.
+        """
+        for key in keys:
+            self.tier.discard((collection, key))
+        return await self.backend.delete(collection, keys)
+
+    async def settle(self) -> None:
+        """Wait for what goes on in the background, as long as it may take; then let it go."""
+        self.flush_uses()
+        stop = time.monotonic() + self._background
+        while self._tasks and time.monotonic() < stop:
+            await asyncio.wait(set(self._tasks), timeout=max(0.0, stop - time.monotonic()))
+        for task in self._tasks:
+            task.cancel()

@@ -1,0 +1,88 @@
+"""Whose turn it is to call the provider, among processes that share a store.
+
+The store gives a lease on the key. Who has it calls; the others look from time
+to time whether the answer has come, or the lease is free again because its
+holder died. A store without leases, or one that fails, lets everybody call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Final
+
+from ..backends.base import Lease, SupportsLease
+from .guard import Budget
+from .store import Store
+from .tier import Held
+
+__all__ = ["turn"]
+
+_FIRST_PAUSE: Final = 0.005
+_LONGEST_PAUSE: Final = 0.25
+_RELEASE: Final = 1.0
+
+Look = Callable[[Budget], Awaitable[Held | None]]
+
+
+async def _nothing(_: Budget) -> None:
+    return None
+
+
+class _Everybodys:
+    """A lease that no store gave: everybody has it."""
+
+    async def release(self) -> None:
+        """Nothing to give up."""
+
+
+@asynccontextmanager
+async def turn(
+    store: Store,
+    place: tuple[str, str],
+    budget: Budget,
+    *,
+    patience: float,
+    look: Look = _nothing,
+) -> AsyncGenerator[Held | None, None]:
+    """Hold the lease of `place`; yield what `look` found, if somebody else made it meanwhile.
+
+    Waits for another holder at most `patience` seconds, then goes on without a
+    lease: a process that hangs must not make others hang. The waiting is not
+    charged to `budget`, which is for the store's own slowness.
+    """
+    lease, found = await _take(store, place, budget, patience, look)
+    try:
+        yield found
+    finally:
+        await store.guard.run("lease", lease.release, Budget(_RELEASE), None)
+
+
+async def _take(
+    store: Store, place: tuple[str, str], budget: Budget, patience: float, look: Look
+) -> tuple[Lease, Held | None]:
+    backend, guard = store.backend, store.guard
+    if not isinstance(backend, SupportsLease):
+        return _Everybodys(), None
+    give_up = time.monotonic() + patience
+    pause = _FIRST_PAUSE
+    while True:
+        everybodys: Lease | None = _Everybodys()
+        lease = await guard.run("lease", lambda: backend.try_lease(*place), budget, everybodys)
+        if lease is not None:
+            # Between our look before and now, its holder may have stored the answer and left.
+            try:
+                return lease, await look(budget)
+            except BaseException:
+                await guard.run("lease", lease.release, Budget(_RELEASE), None)
+                raise
+        if time.monotonic() >= give_up:
+            guard.warn("lease", "patience", f"no answer from its holder within {patience:.3g} s")
+            return _Everybodys(), None
+        await asyncio.sleep(pause)
+        pause = min(pause * 1.5, _LONGEST_PAUSE)
+        found = await look(budget)
+        if found is not None:
+            return _Everybodys(), found

@@ -1,0 +1,292 @@
+"""What an operator does with a cache: look, remove, check, carry over, warm."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from ..backends.base import (
+    Backend,
+    BackendStats,
+    EntryInfo,
+    PruneReport,
+    SupportsPrune,
+    SupportsQuarantine,
+    SupportsStats,
+    check_collection,
+)
+from ..errors import BackendError, ConfigurationError, CorruptEntryError, UnreadableEntryError
+from ..keys import key_of_identity
+from ..providers.base import Dialect
+from ..types import CacheEntry
+from . import inspection, transfer, warming
+from .store import Store
+
+__all__ = ["Upkeep", "VerifyReport"]
+
+_BATCH: Final = 100
+_LISTED: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    """What a check of every entry found.
+
+    `corrupt` entries are damaged, or not what their key says; `unreadable` ones are
+    sound, and need a newer version, a missing dictionary or a key; `failed` are those
+    that the store could not read. `problems` lists the first hundred as (collection,
+    key, reason); `repaired` were set aside.
+    """
+
+    checked: int = 0
+    corrupt: int = 0
+    unreadable: int = 0
+    failed: int = 0
+    repaired: int = 0
+    problems: tuple[tuple[str, str, str], ...] = ()
+
+
+class Upkeep:
+    """The operations of a cache that are no calls."""
+
+    store: Store
+    collection: str
+    dialects: dict[str, Dialect]
+
+    @property
+    def backend(self) -> Backend:
+        """Where answers live."""
+        return self.store.backend
+
+    def register(self, dialect: Dialect) -> None:
+        """Make `dialect` known, so that its entries can be warmed before its first call."""
+        self.dialects.setdefault(dialect.kind, dialect)
+
+    async def entry(self, key: str, collection: str | None = None) -> CacheEntry | None:
+        """Return one entry, `None` when it is not there; looking at it does not count as a use.
+
+        Raises:
+            CorruptEntryError, UnreadableEntryError: saying what is wrong with it.
+            BackendError: the store failed.
+        """
+        found = (await self.store.fetch(collection or self.collection, [key])).get(key)
+        if isinstance(found, BackendError):
+            raise found
+        return found
+
+    def entries(
+        self, collection: str | None = None
+    ) -> AsyncGenerator[tuple[EntryInfo, CacheEntry | BackendError], None]:
+        """Yield every entry of a collection, or of all, or what is wrong with it.
+
+        Memory does not grow with their number.
+
+        Raises:
+            BackendError: the store failed.
+        """
+        return inspection.entries(self.store, collection)
+
+    async def invalidate(
+        self,
+        *,
+        key: str | None = None,
+        tag: str | None = None,
+        model: str | None = None,
+        collection: str | None = None,
+        older_than: float | None = None,
+    ) -> int:
+        """Remove the entries that match everything given, and return how many there were.
+
+        `model` matches the name asked for and the name that answered; `older_than`
+        is seconds since the answer was made. A collection alone is emptied; without
+        one, `key` means the cache's own and the rest mean all of them.
+
+        Raises:
+            ConfigurationError: nothing was given.
+            BackendError: the store failed.
+        """
+        if key is None and tag is None and model is None and older_than is None:
+            if collection is None:
+                msg = "invalidate: say what: key, tag, model, older_than or collection"
+                raise ConfigurationError(msg)
+            return await self._empty(check_collection(collection))
+        if collection is not None:
+            check_collection(collection)
+        if key is not None and tag is None and model is None and older_than is None:
+            return await self.store.remove(collection or self.collection, [key])
+        limit = None if older_than is None else time.time() - older_than
+
+        def matches(entry: CacheEntry) -> bool:
+            return (
+                (key is None or entry.key == key)
+                and (tag is None or tag in entry.tags)
+                and (model is None or model in {entry.model, entry.answered_by})
+                and (limit is None or entry.created_at < limit)
+            )
+
+        self.store.forget(lambda name, entry: collection in {None, name} and matches(entry))
+        removed = 0
+        batch: list[str] = []
+        batch_name = ""
+        async for info, entry in self.entries(collection):
+            name = info.collection
+            if isinstance(entry, BackendError) or not matches(entry):
+                continue
+            if batch and (name != batch_name or len(batch) >= _BATCH):
+                removed += await self.store.remove(batch_name, batch)
+                batch = []
+            batch_name = name
+            batch.append(entry.key)
+        return removed + (await self.store.remove(batch_name, batch) if batch else 0)
+
+    async def _empty(self, collection: str) -> int:
+        self.store.forget(lambda name, _: name == collection)
+        removed = 0
+        batch: list[str] = []
+        async for info in self.backend.scan(collection):
+            batch.append(info.key)
+            if len(batch) >= _BATCH:
+                removed += await self.store.remove(collection, batch)
+                batch = []
+        return removed + (await self.store.remove(collection, batch) if batch else 0)
+
+    async def stats(self) -> BackendStats:
+        """Return what the store holds; `counters` say what this process did with it.
+
+        Raises:
+            BackendError: the store failed.
+        """
+        backend = self.backend
+        if isinstance(backend, SupportsStats):
+            return await backend.stats()
+        sizes: dict[str, tuple[int, int]] = {}
+        async for info in backend.scan():
+            number, size = sizes.get(info.collection, (0, 0))
+            sizes[info.collection] = (number + 1, size + info.size)
+        total = sum(number for number, _ in sizes.values())
+        return BackendStats(total, sum(size for _, size in sizes.values()), sizes)
+
+    async def prune(
+        self, collection: str | None = None, *, max_bytes: int | None = None
+    ) -> PruneReport:
+        """Remove what is past its time, and the least recently used above `max_bytes`.
+
+        Raises:
+            BackendError: the store failed.
+            ConfigurationError: a ceiling for a store that keeps no times of use.
+        """
+        self.store.flush_uses()
+        backend = self.backend
+        if isinstance(backend, SupportsPrune):
+            return await backend.prune(collection, max_bytes=max_bytes)
+        if max_bytes is not None:
+            msg = f"backend {backend.name!r} does not know what was used last: leave max_bytes out"
+            raise ConfigurationError(msg)
+        now, expired, left = time.time(), 0, 0
+        async for info, entry in self.entries(collection):
+            until = None if isinstance(entry, BackendError) else entry.keep_until
+            if until is not None and until <= now:
+                expired += await self.store.remove(info.collection, [info.key])
+            else:
+                left += 1
+        return PruneReport(expired=expired, entries_left=left)
+
+    async def verify(self, collection: str | None = None, *, repair: bool = False) -> VerifyReport:
+        """Read every entry and check that it is sound and what its key says.
+
+        `repair` sets damaged entries aside, where the store can.
+
+        Raises:
+            BackendError: the store failed.
+        """
+        checked = corrupt = unreadable = failed = repaired = 0
+        problems: list[tuple[str, str, str]] = []
+        async for info, entry in self.entries(collection):
+            checked += 1
+            problem = entry if isinstance(entry, BackendError) else _misplaced(entry)
+            if problem is None:
+                continue
+            if isinstance(problem, CorruptEntryError):
+                corrupt += 1
+                repaired += repair and await self._set_aside(info)
+            elif isinstance(problem, UnreadableEntryError):
+                unreadable += 1
+            else:
+                failed += 1
+            if len(problems) < _LISTED:
+                problems.append((info.collection, info.key, str(problem)))
+        return VerifyReport(checked, corrupt, unreadable, failed, repaired, tuple(problems))
+
+    async def _set_aside(self, info: EntryInfo) -> bool:
+        backend = self.backend
+        data = (await self.store.raw(info.collection, [info.key])).get(info.key)
+        if not isinstance(backend, SupportsQuarantine) or not isinstance(data, bytes):
+            return False
+        await backend.quarantine(info.collection, info.key, data)
+        self.store.tier.discard((info.collection, info.key))
+        return True
+
+    async def export(
+        self, path: str | Path, collection: str | None = None, *, tag: str | None = None
+    ) -> transfer.ExportReport:
+        """Write entries to a JSON Lines file (`.zst`: compressed); report how many.
+
+        An entry that cannot be read is left out, and named in the report.
+
+        Raises:
+            BackendError: the store failed; the file is then not made.
+            OSError: the file cannot be written.
+        """
+        return await transfer.export_entries(self.store, Path(path), collection, tag)
+
+    async def import_(
+        self,
+        path: str | Path,
+        collection: str | None = None,
+        *,
+        on_conflict: Literal["keep", "replace", "newer"] = "keep",
+    ) -> transfer.ImportReport:
+        """Read entries from a file that `export` wrote, into their own or another collection.
+
+        A line that is not an entry, or whose request has another key, is rejected
+        and named in the report; the rest is imported.
+
+        Raises:
+            BackendError: the store failed; what came before is imported.
+            OSError: the file cannot be read.
+        """
+        return await transfer.import_entries(self.store, Path(path), collection, on_conflict)
+
+    async def warm(
+        self,
+        collection: str | None = None,
+        *,
+        order: warming.Order = "most_used",
+        max_bytes: int | None = None,
+        seconds: float = 5.0,
+        progress: Callable[[int, int], Any] | None = None,
+    ) -> warming.WarmReport:
+        """Load the best entries of the store into this process's memory.
+
+        Stops at `max_bytes` (default: the memory tier's ceiling) or after `seconds`.
+        A store that fails ends the warming early, with a warning.
+        """
+        return await warming.warm(
+            self.store,
+            self.dialects,
+            collection,
+            order=order,
+            max_bytes=self.store.tier.max_bytes if max_bytes is None else max_bytes,
+            seconds=seconds,
+            progress=progress,
+        )
+
+
+def _misplaced(entry: CacheEntry) -> CorruptEntryError | None:
+    """Return the error of an entry whose stored request has another key."""
+    if entry.identity and key_of_identity(entry.identity) != entry.key:
+        return CorruptEntryError("the stored request has another key")
+    return None
