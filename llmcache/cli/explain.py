@@ -1,0 +1,113 @@
+"""`llmcache explain`: why a request is, or is not, answered from the cache."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from . import output
+from .inspect import unknown_collection
+from .opening import AsJson, CacheDir, with_cache
+from .parsing import read_request
+
+if TYPE_CHECKING:
+    from ..cache import CacheManager
+    from ..cache.inspection import Explanation
+
+__all__ = ["explain"]
+
+
+def explain(  # noqa: PLR0913 - a command's options
+    request: Annotated[
+        str, typer.Argument(help='A JSON file with {"model": …, "messages": […], …}, or -.')
+    ],
+    *,
+    base_url: Annotated[
+        str | None,
+        typer.Option(help="The server asked. [default: OPENAI_BASE_URL, then OpenAI]"),
+    ] = None,
+    sample: Annotated[int, typer.Option(min=0, help="Which sample of the request.")] = 0,
+    salt: Annotated[str | None, typer.Option(help="The salt that calls are made with.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="The provider's tenant.")] = None,
+    collection: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Where to look. [default: default]")
+    ] = None,
+    cache_dir: CacheDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say whether a request is stored, and why not.
+
+    Names the stored request that differs least, and the lines that differ.
+    """
+    body = read_request(request)
+
+    async def work(manager: CacheManager) -> tuple[Explanation, str, bool]:
+        from ..providers.openai import OpenAIProvider  # noqa: PLC0415 - only this command needs it
+
+        rest = {name: value for name, value in body.items() if name not in {"model", "messages"}}
+        async with OpenAIProvider(
+            body["model"], base_url=base_url, tenant=tenant, cache=manager
+        ) as provider:
+            found = await provider.explain(
+                body["messages"],
+                extra_body=rest,
+                sample=sample,
+                salt=salt,
+                cache_collection=collection,
+            )
+        if not found.compared:
+            await unknown_collection(manager, collection)
+        place = collection or manager.collection
+        entry = await manager.entry(found.key, place) if found.stored else None
+        until = None if entry is None else entry.expires_at
+        return found, place, until is not None and until <= time.time()
+
+    found, place, expired = with_cache(cache_dir, work)
+    _put_explanation(found, place, _bypass(body), expired=expired, as_json=as_json)
+    if not found.stored:
+        raise typer.Exit(1)
+
+
+def _bypass(body: Mapping[str, Any]) -> str | None:
+    """Return why a call with this body passes the cache by, whatever is stored."""
+    from ..keys.state import server_state  # noqa: PLC0415 - `--help` needs no keys
+
+    return server_state("chat", body)
+
+
+def _put_explanation(
+    found: Explanation, collection: str, bypass: str | None, *, expired: bool, as_json: bool
+) -> None:
+    if as_json:
+        output.put_json(
+            {
+                "collection": collection,
+                "key": found.key,
+                "stored": found.stored,
+                "expired": expired,
+                "bypass": bypass,
+                "nearest": found.nearest,
+                "differences": list(found.differences),
+                "compared": found.compared,
+                "complete": found.complete,
+            }
+        )
+        return
+    state = "yes, past its time: a call asks again" if expired else "yes"
+    output.fields(
+        {
+            "key": found.key,
+            "collection": collection,
+            "stored": state if found.stored else "no",
+            "bypass": None if bypass is None else f"{bypass}: calls pass the cache by",
+            "nearest": None if found.stored else found.nearest or "nothing to compare with",
+            "compared": None if found.stored else f"{found.compared} entries",
+        }
+    )
+    if found.differences:
+        output.put("\nfrom the nearest to this request")
+        for line in found.differences:
+            output.put(f"  {line}")

@@ -1,0 +1,427 @@
+"""A provider for your own tests: it answers from a script or a function, without a network.
+
+    async with FakeProvider(["Paris.", RateLimitError("slow down"), "Rome."]) as provider:
+        await my_code(provider)
+        assert provider.calls == 3
+        assert provider.requests[0].prompt == "The capital of France?"
+
+Between `complete` and the answer lies everything that lies there for a real
+provider: the wire body, the key, the cache with all its controls, the parser.
+Only the server is made up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import inspect
+import json
+import re
+import struct
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, TypeAlias
+
+import orjson
+
+from ..backends.memory import MemoryBackend
+from ..cache.manager import CacheManager
+from ..keys import DEFAULT_RULES, KeyRules, Request
+from ..providers.cached import CachedProvider
+from ..providers.failures import error_from_response
+from ..providers.http import HTTPReply, encode_body
+from ..providers.openai_chat import ChatDialect, chat_body
+from ..providers.openai_embeddings import embedding_inputs, parse_vector, vector_recordings
+from ..types import (
+    CompletionResult,
+    Message,
+    MessageInput,
+    Recording,
+    Usage,
+    WireEvent,
+    normalize_messages,
+)
+from ..types._json import Json, thaw
+
+__all__ = ["Answer", "Answers", "FakeProvider", "FakeRequest"]
+
+_NAME: Final = "fake"
+_ENDPOINT: Final = "https://fake.invalid/v1"
+_OK: Final = 200
+_WORD: Final = re.compile(r"\S+\s*|\s+")
+
+
+@dataclass(frozen=True, slots=True)
+class FakeRequest:
+    """One call that reached the made-up server. `body` is a copy of what was on the wire."""
+
+    body: Mapping[str, Json]
+    streamed: bool = False
+
+    @property
+    def model(self) -> str:
+        """The model that was asked."""
+        return str(self.body["model"])
+
+    @property
+    def messages(self) -> list[Message]:
+        """The conversation; empty for embeddings."""
+        return normalize_messages(self.body.get("messages", []))
+
+    @property
+    def prompt(self) -> str:
+        """The text of the last user turn."""
+        turns = [message.text for message in self.messages if message.role == "user"]
+        return turns[-1] if turns else ""
+
+    @property
+    def inputs(self) -> list[Json]:
+        """The texts or token lists to embed; empty for completions."""
+        return list(self.body.get("input", []))
+
+
+Answer: TypeAlias = str | CompletionResult | Exception
+"""What one call gets: a text, a whole result (tool calls, usage, …), or an error to raise."""
+
+Answers: TypeAlias = Answer | Sequence[Answer] | Callable[[FakeRequest], Answer | Awaitable[Answer]]
+"""One answer for every call, a script of them, or a function (plain or async) of the request."""
+
+
+class FakeProvider(CachedProvider):
+    """A provider whose answers you write.
+
+    `requests` has every call that came through to it, `calls` their number: a call
+    that the cache answered is not among them. Attempts are not repeated: an
+    error is what the caller sees.
+    """
+
+    name = _NAME
+
+    def __init__(  # noqa: PLR0913 - settings of a test double, all with defaults
+        self,
+        answers: Answers | None = None,
+        *,
+        model: str = _NAME,
+        embedding: Callable[[Any], Sequence[float]] | None = None,
+        dimensions: int = 8,
+        latency: float = 0.0,
+        token_delay: float = 0.0,
+        cache: CacheManager | None = None,
+        key_rules: KeyRules = DEFAULT_RULES,
+        tenant: str | None = None,
+    ) -> None:
+        """Call nothing, ever.
+
+        Args:
+            answers: see `Answers`; without, every prompt is answered with itself.
+                A script that runs out raises `AssertionError`.
+            model: the default model's name.
+            embedding: the vector of one input; without, one that depends on the
+                input alone, of unit length.
+            dimensions: length of such a vector, unless the call names another.
+            latency: seconds before the first byte.
+            token_delay: seconds between two words of a stream.
+            cache: a cache to share, which is not closed with the provider; without,
+                one of its own in memory. Calls use it when they say `cache_response=True`.
+            key_rules: which requests count as equal beyond the safe rules.
+            tenant: a namespace of keys that others do not share.
+        """
+        super().__init__(
+            cache or CacheManager(MemoryBackend()), owns_cache=cache is None, enabled=True
+        )
+        self.model = model
+        self._server = _Server(answers, embedding, dimensions, latency, token_delay)
+        self._rules = key_rules
+        self._tenant = tenant
+        self._dialect = ChatDialect(_NAME)
+        self._cache.register(self._dialect)
+
+    @property
+    def requests(self) -> list[FakeRequest]:
+        """The calls that reached the server, oldest first."""
+        return self._server.requests
+
+    @property
+    def calls(self) -> int:
+        """How many calls reached the server."""
+        return len(self._server.requests)
+
+    def fail(self, error: Exception | int, *, times: int = 1, after: int = 0) -> None:
+        """Let the next `times` calls fail, before any of `answers` is used.
+
+        `error` is raised as it is; a number is an HTTP status, and becomes the error
+        that a real provider raises for it. A stream breaks after `after` chunks.
+        """
+        self._server.failures.extend([(_error(error), after)] * times)
+
+    def _call(self, messages: MessageInput, options: Mapping[str, Any]) -> _FakeCall:
+        body = chat_body(options.get("model") or self.model, messages, options, native=False)
+        request = self._request("chat", "chat/completions", body, options)
+        return _FakeCall(request, self._dialect, self._server)
+
+    def _embed_call(self, inputs: Any, options: Mapping[str, Any]) -> _FakeEmbedCall:
+        body: dict[str, Json] = {"model": options.get("model") or self.model}
+        if options.get("dimensions") is not None:
+            body["dimensions"] = options["dimensions"]
+        items = embedding_inputs(inputs)
+        requests = [
+            self._request("embedding", "embeddings", {**body, "input": item}, options)
+            for item in items
+        ]
+        return _FakeEmbedCall(requests, items, body, self._server)
+
+    def _request(
+        self, kind: str, path: str, body: dict[str, Json], options: Mapping[str, Any]
+    ) -> Request:
+        return Request(
+            kind,
+            f"{_ENDPOINT}/{path}",
+            body,
+            tenant=self._tenant,
+            salt=options.get("salt"),
+            rules=self._rules,
+        )
+
+
+class _Server:
+    """What stands in for the provider's machines."""
+
+    def __init__(
+        self,
+        answers: Answers | None,
+        embedding: Callable[[Any], Sequence[float]] | None,
+        dimensions: int,
+        latency: float,
+        token_delay: float,
+    ) -> None:
+        self.requests: list[FakeRequest] = []
+        self.failures: deque[tuple[Exception, int]] = deque()
+        self.token_delay = token_delay
+        self._answers = answers
+        self._used = 0
+        self._embedding = embedding
+        self._dimensions = dimensions
+        self._latency = latency
+
+    async def completion(self, body: Mapping[str, Json]) -> dict[str, Json]:
+        """Return the chat completion that answers `body`, or raise what was scripted."""
+        request = await self._arrived(body)
+        if self.failures:
+            raise self.failures.popleft()[0]
+        return _completion(request, await self._answer(request))
+
+    async def chunks(self, body: Mapping[str, Json]) -> AsyncGenerator[bytes, None]:
+        """Yield the same answer word by word, then the terminal marker."""
+        request = await self._arrived(body, streamed=True)
+        error, after = self.failures.popleft() if self.failures else (None, 0)
+        if error is not None and not after:
+            raise error
+        completion = _completion(request, await self._answer(request))
+        for number, chunk in enumerate(_chunks(completion)):
+            if error is not None and number >= after:
+                raise error
+            if number and self.token_delay:
+                await asyncio.sleep(self.token_delay)
+            yield orjson.dumps(chunk)
+        if error is not None:
+            raise error
+        yield b"[DONE]"
+
+    async def embeddings(self, body: Mapping[str, Json]) -> dict[str, Json]:
+        """Return the vectors that answer `body`."""
+        request = await self._arrived(body)
+        if self.failures:
+            raise self.failures.popleft()[0]
+        vectors = [self._vector(item, body.get("dimensions")) for item in request.inputs]
+        tokens = sum(len(_WORD.findall(str(item))) for item in request.inputs)
+        return {
+            "object": "list",
+            "model": request.model,
+            "data": [
+                {"object": "embedding", "index": i, "embedding": v} for i, v in enumerate(vectors)
+            ],
+            "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+        }
+
+    async def _arrived(self, body: Mapping[str, Json], *, streamed: bool = False) -> FakeRequest:
+        # Through the wire's encoder: what has no JSON form fails here as it does for real.
+        request = FakeRequest(json.loads(encode_body(body)), streamed)
+        self.requests.append(request)
+        await asyncio.sleep(self._latency)
+        return request
+
+    async def _answer(self, request: FakeRequest) -> CompletionResult:
+        answers = self._answers
+        answer: Any = answers
+        if answers is None:
+            answer = request.prompt
+        elif callable(answers):
+            answer = answers(request)
+            if inspect.isawaitable(answer):
+                answer = await answer
+        elif not isinstance(answers, str | CompletionResult | Exception):
+            answer = self._next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return CompletionResult(content=answer) if isinstance(answer, str) else answer
+
+    def _next(self, script: Sequence[Answer]) -> Answer:
+        if self._used >= len(script):
+            msg = f"the script has {len(script)} answers, and this is one call more"
+            raise AssertionError(msg)
+        self._used += 1
+        return script[self._used - 1]
+
+    def _vector(self, item: Json, dimensions: int | None) -> list[float]:
+        if self._embedding is not None:
+            return list(self._embedding(item))
+        count = dimensions or self._dimensions
+        stream = hashlib.shake_256(json.dumps(item).encode()).digest(count * 2)
+        numbers = [n / 32_768 - 1 for n in struct.unpack(f"<{count}H", stream)]
+        norm = sum(n * n for n in numbers) ** 0.5 or 1.0
+        return [n / norm for n in numbers]
+
+
+@dataclass(frozen=True, slots=True)
+class _FakeCall:
+    """One completion, ready to be asked for."""
+
+    request: Request
+    dialect: ChatDialect
+    server: _Server
+
+    def snapshot(self) -> _FakeCall:
+        """Return the same call with a request that nobody else can change."""
+        return replace(self, request=self.request.snapshot())
+
+    async def send(self) -> Recording:
+        """Return the complete answer."""
+        return Recording(body=orjson.dumps(await self.server.completion(self.request.body)))
+
+    async def stream(self) -> AsyncGenerator[WireEvent, None]:
+        """Yield the answer's chunks."""
+        started = time.monotonic()
+        async for chunk in self.server.chunks(self.request.body):
+            yield WireEvent(chunk, None, time.monotonic() - started)
+
+
+@dataclass(frozen=True, slots=True)
+class _FakeEmbedCall:
+    """A list of inputs to embed."""
+
+    requests: Sequence[Request]
+    inputs: Sequence[Json]
+    body: Mapping[str, Json]
+    server: _Server
+    provider: str = _NAME
+
+    def snapshot(self) -> _FakeEmbedCall:
+        """Return the same call with inputs that nobody else can change."""
+        requests = [request.snapshot() for request in self.requests]
+        inputs = [request.body["input"] for request in requests]
+        return replace(self, requests=requests, inputs=inputs, body=thaw(self.body))
+
+    async def send(self, indices: Sequence[int]) -> list[Recording]:
+        """Return a recording per input at `indices`."""
+        inputs = [self.inputs[index] for index in indices]
+        answer = await self.server.embeddings({**self.body, "input": inputs})
+        return vector_recordings(HTTPReply(_OK, {}, orjson.dumps(answer)), inputs, _NAME)
+
+    def parse(self, recording: Recording) -> tuple[tuple[float, ...], Usage | None, str | None]:
+        """Return the vector, its share of the usage, and the model."""
+        return parse_vector(recording.body or b"", _NAME)
+
+
+def _error(error: Exception | int) -> Exception:
+    if isinstance(error, int):
+        return error_from_response(_NAME, error, {}, b'{"error": {"message": "made to fail"}}')
+    return error
+
+
+def _completion(request: FakeRequest, answer: CompletionResult) -> dict[str, Json]:
+    """Return the chat completion that a parser reads as `answer`."""
+    if not answer.ok:
+        text = orjson.dumps({"error": {"message": answer.error}})
+        raise error_from_response(_NAME, answer.status, {}, text)
+    digest = hashlib.sha256(json.dumps(request.body, sort_keys=True).encode()).hexdigest()
+    message = answer.to_message().to_dict()
+    message.setdefault("content", None)
+    if answer.reasoning:
+        message.setdefault("reasoning_content", answer.reasoning)
+    if answer.refusal:
+        message.setdefault("refusal", answer.refusal)
+    finish = answer.finish_reason or ("tool_calls" if answer.has_tool_calls else "stop")
+    logprobs = thaw(answer.logprobs)
+    count = 1 if answer.choices else request.body.get("n") or 1
+    choices = [choice.to_dict() for choice in answer.choices] or [
+        {"index": index, "message": message, "finish_reason": finish, "logprobs": logprobs}
+        for index in range(count)
+    ]
+    return {
+        "id": answer.id or f"chatcmpl-{digest[:29]}",
+        "object": "chat.completion",
+        "created": 1_790_000_000,
+        "model": answer.model or request.model,
+        "choices": choices,
+        "usage": _usage(answer.usage or _counted(request, answer)),
+    }
+
+
+def _counted(request: FakeRequest, answer: CompletionResult) -> Usage:
+    """Return a usage for an answer that brings none: a word is a token."""
+    read = sum(len(_WORD.findall(message.text)) for message in request.messages)
+    written = len(_WORD.findall(answer.content or ""))
+    return Usage(read, written, read + written)
+
+
+def _usage(usage: Usage) -> dict[str, Json]:
+    cost = {} if usage.total_cost is None else {"cost": float(usage.total_cost)}
+    return {
+        "prompt_tokens": usage.input_tokens,
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": usage.total_tokens,
+        "prompt_tokens_details": {
+            "cached_tokens": usage.input_tokens_cached,
+            "cache_write_tokens": usage.input_tokens_cache_write,
+            "audio_tokens": usage.input_tokens_audio,
+        },
+        "completion_tokens_details": {
+            "reasoning_tokens": usage.reasoning_tokens,
+            "audio_tokens": usage.output_tokens_audio,
+        },
+        **cost,
+    }
+
+
+def _chunks(completion: Mapping[str, Any]) -> Iterator[dict[str, Json]]:
+    """Yield the chunks that add up to `completion`: a word, or half a tool call, at a time."""
+    top = {name: completion[name] for name in ("id", "created", "model")}
+    top["object"] = "chat.completion.chunk"
+    for choice in completion["choices"]:
+        for delta in _deltas(choice["message"]):
+            yield {**top, "choices": [{"index": choice["index"], "delta": delta}]}
+        end = {name: value for name, value in choice.items() if name != "message"}
+        yield {**top, "choices": [{**end, "delta": {}}]}
+    yield {**top, "choices": [], "usage": completion["usage"]}
+
+
+def _deltas(message: Mapping[str, Any]) -> Iterator[dict[str, Json]]:
+    rest = dict(message)
+    calls = rest.pop("tool_calls", None) or ()
+    content = rest.pop("content", None)
+    spoken = [("reasoning_content", rest.pop("reasoning_content", None)), ("content", content)]
+    yield {**rest, "content": "" if isinstance(content, str) else None}
+    for name, text in spoken:
+        pieces = _WORD.findall(text) if isinstance(text, str) else [text] if text else []
+        for piece in pieces:
+            yield {name: piece}
+    for index, call in enumerate(calls):
+        field = "arguments" if call["type"] == "function" else "input"
+        body = call[call["type"]]
+        text = body[field]
+        half = (len(text) + 1) // 2
+        yield {"tool_calls": [{**call, "index": index, call["type"]: {**body, field: text[:half]}}]}
+        if text[half:]:
+            yield {"tool_calls": [{"index": index, call["type"]: {field: text[half:]}}]}
