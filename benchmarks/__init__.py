@@ -1,0 +1,1 @@
+"""Measurements; see README.md for how to run them."""
