@@ -4,7 +4,10 @@
     <cache_dir>/<collection>/.dictionaries/<nnnn>-<16 hex digits>.zdict   compression dictionaries
     <cache_dir>/<collection>/.locks/<scheme>-<hex digits>.lock            calls in progress
     <cache_dir>/<collection>/.corrupt/<entry>.<nanoseconds>               set aside
-    <cache_dir>/<collection>/.revision                                    its time is the revision
+    <cache_dir>/<collection>/.revision                                    eight bytes, new ones at every change
+
+A folder that cannot be a collection and a file that cannot be an entry are
+somebody else's, and left alone.
 
 A file's modification time holds two numbers: the time of its last use in whole
 milliseconds, and below them the number of uses, in steps of 100 ns (the grain of
@@ -16,11 +19,12 @@ file system keeps only whole seconds, the counts are lost and the order remains.
 from __future__ import annotations
 
 import os
+import re
 import time
 from pathlib import Path
 from typing import Final
 
-from .base import EntryInfo
+from .base import EntryInfo, may_be_collection, may_be_key
 
 __all__ = [
     "SUFFIX",
@@ -30,7 +34,9 @@ __all__ = [
     "is_network",
     "key_of_file",
     "list_shard",
+    "lock_path",
     "mark_used",
+    "revision_path",
     "shards",
     "used",
 ]
@@ -42,8 +48,9 @@ _MILLISECOND: Final = 10**6
 _USE: Final = 100
 _MOST_USES: Final = _MILLISECOND // _USE - 1
 
+# "fuse": of a file system without a name of its own; a local disk through FUSE is "fuseblk".
 _NETWORK_TYPES: Final = frozenset(
-    "9p afs beegfs ceph cifs davfs gfs2 glusterfs gpfs lustre ncpfs nfs nfs4 ocfs2 "
+    "9p afs beegfs ceph cifs davfs fuse gfs2 glusterfs gpfs lustre ncpfs nfs nfs4 ocfs2 "
     "prl_fs smb3 smbfs vboxsf virtiofs".split()
 )
 
@@ -54,19 +61,29 @@ def entry_path(root: str, collection: str, key: str) -> str:
     return f"{root}/{collection}/{digits[:_SHARD_LENGTH]}/{scheme}-{digits}{SUFFIX}"
 
 
+def lock_path(root: str, collection: str, key: str) -> str:
+    """Return the path of the lock behind the lease of `key`; names were checked."""
+    return f"{root}/{collection}/.locks/{key.replace(':', '-')}.lock"
+
+
+def revision_path(root: str, collection: str) -> str:
+    """Return the path of a collection's revision; its name was checked."""
+    return f"{root}/{collection}/.revision"
+
+
 def key_of_file(name: str) -> str | None:
     """Return the key of an entry's file name, `None` when it is not an entry's."""
-    if not name.endswith(SUFFIX) or name.startswith("."):
+    if not name.endswith(SUFFIX):
         return None
-    scheme, dash, digits = name[: -len(SUFFIX)].partition("-")
-    return f"{scheme}:{digits}" if dash else None
+    key = name[: -len(SUFFIX)].replace("-", ":", 1)
+    return key if may_be_key(key) else None
 
 
 def collections(root: Path) -> list[str]:
     """Return the names of all collections, sorted."""
     try:
         with os.scandir(root) as found:
-            return sorted(e.name for e in found if e.is_dir() and not e.name.startswith("."))
+            return sorted(e.name for e in found if may_be_collection(e.name) and e.is_dir())
     except FileNotFoundError:
         return []
 
@@ -126,8 +143,13 @@ def is_network(path: Path) -> bool:
         # man 5 proc: fields up to " - ", then type; the fifth is the mount point.
         before, _, after = line.partition(" - ")
         fields = before.split()
-        point = fields[4].replace("\\040", " ") if len(fields) > 4 else ""  # noqa: PLR2004 - see above
+        point = _unescaped(fields[4]) if len(fields) > 4 else ""  # noqa: PLR2004 - see above
         inside = resolved == point or resolved.startswith(point.rstrip("/") + "/")
         if point and inside and len(point) >= len(best):
             best, found = point, after.split(" ", 1)[0]
     return found in _NETWORK_TYPES or found.startswith("fuse.")
+
+
+def _unescaped(point: str) -> str:
+    """Return a mount point as it is named; the kernel writes white space and backslashes in octal."""
+    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), point)

@@ -18,6 +18,7 @@ from typing import Final
 
 from ..codec import HEADER_SIZE, keep_until
 from . import _fs_layout as layout
+from ._fs_leases import LOCK_SUFFIX, lock_file
 from .base import BackendStats, EntryInfo, PruneReport
 
 __all__ = ["count", "evict", "expire", "sweep"]
@@ -115,22 +116,33 @@ def sweep(root: Path, collection: str | None) -> PruneReport:
         for path, oldest in _leftovers(root / name, now):
             with contextlib.suppress(OSError):
                 status = path.stat()
-                if status.st_mtime < oldest:
-                    path.unlink()
+                if status.st_mtime < oldest and _remove_leftover(path):
                     leftovers += 1
                     freed += status.st_size
     return PruneReport(leftovers=leftovers, bytes_freed=freed)
 
 
 def _leftovers(folder: Path, now: float) -> Iterator[tuple[Path, float]]:
-    for shard in layout.shards(folder.parent, folder.name):
-        for path in shard.glob(f"{layout.TEMPORARY_PREFIX}*"):
+    for written in [*layout.shards(folder.parent, folder.name), folder / ".dictionaries"]:
+        for path in written.glob(f"{layout.TEMPORARY_PREFIX}*"):
             yield path, now - _STALE_TEMPORARY
-    # A lock file is removed by its holder; those of killed holders lie here, unlocked.
-    for path in (folder / ".locks").glob("*.lock"):
+    for path in (folder / ".locks").glob(f"*{LOCK_SUFFIX}"):
         yield path, now - _KEEP_CORRUPT
     for path in (folder / ".corrupt").glob("*"):
         yield path, now - _KEEP_CORRUPT
+
+
+def _remove_leftover(path: Path) -> bool:
+    if path.suffix != LOCK_SUFFIX:
+        path.unlink()
+        return True
+    # A lock file is removed by its holder. Those of killed holders lie here, unlocked; a new
+    # holder of such a file may not have changed its time.
+    locked = lock_file(str(path))
+    if locked is None:
+        return False
+    locked.release()
+    return True
 
 
 def _age_step(now: float, used_at: float) -> int:

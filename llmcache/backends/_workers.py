@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
@@ -26,30 +27,40 @@ class Workers:
         """Start no thread yet."""
         self._count = count
         self._name = name
+        self._reset()
+
+    def _reset(self) -> None:
+        self._process = os.getpid()
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
-        self._threads: list[threading.Thread] = []
         self._idle = threading.Semaphore(0)
+        self._threads = 0
 
     async def run(self, function: Callable[[], T]) -> T:
-        """Return what `function` returns, or raise what it raises.
+        """Return what `function` returns, or raise what it raises; otherwise as `submit`."""
+        return await self.submit(function)
 
-        Cancelling stops the waiting, not the function: a write that has begun ends.
+    def submit(self, function: Callable[[], T]) -> asyncio.Future[T]:
+        """Return the future result of `function`, for the running loop.
+
+        Cancelling stops the waiting. A function that has begun goes on to its end;
+        one that has not is left out.
         """
+        if self._process != os.getpid():
+            self._reset()  # a fork copies this object, and none of its threads
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        if not self._idle.acquire(blocking=False) and len(self._threads) < self._count:
+        if not self._idle.acquire(blocking=False) and self._threads < self._count:
             arguments = (self._jobs, self._idle)
-            thread = threading.Thread(target=_work, args=arguments, name=self._name, daemon=True)
-            self._threads.append(thread)
-            thread.start()
+            threading.Thread(target=_work, args=arguments, name=self._name, daemon=True).start()
+            self._threads += 1
         self._jobs.put((loop, future, function))
-        return await future
+        return future
 
     def close(self) -> None:
         """Let every thread end after the jobs it was given."""
-        for _ in self._threads:
+        for _ in range(self._threads):
             self._jobs.put(None)
-        self._threads, self._jobs, self._idle = [], SimpleQueue(), threading.Semaphore(0)
+        self._reset()
 
 
 def _work(jobs: SimpleQueue[_Job | None], idle: threading.Semaphore) -> None:
@@ -58,7 +69,8 @@ def _work(jobs: SimpleQueue[_Job | None], idle: threading.Semaphore) -> None:
         result: Any = None
         failure: BaseException | None = None
         try:
-            result = function()
+            if not future.cancelled():
+                result = function()
         except BaseException as error:  # noqa: BLE001 - handed to whoever awaits the future
             failure = error
         with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits any more

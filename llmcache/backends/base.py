@@ -41,23 +41,29 @@ MOST_KEYS: Final = 1_000
 """The most keys or entries that one call to a backend may name."""
 
 _COLLECTION: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
+_LONGEST_SCHEME: Final = 16
 _DIGITS: Final = range(32, 129)
 
 
-@functools.lru_cache(maxsize=1024)
 def check_collection(name: str) -> str:
     """Return `name` if it may name a collection (and so a folder, a table partition, a prefix).
 
     Raises:
         ConfigurationError: it may not; nothing is derived from such a name.
     """
-    if not isinstance(name, str) or not _COLLECTION.fullmatch(name):
-        msg = (
-            f"collection {name!r}: use 1 to 128 letters, digits, '.', '_' or '-', "
-            "starting with a letter or digit"
-        )
-        raise ConfigurationError(msg)
-    return name
+    if isinstance(name, str) and may_be_collection(name):
+        return name
+    msg = (
+        f"collection {name!r}: use 1 to 128 letters, digits, '.', '_' or '-', "
+        "starting with a letter or digit"
+    )
+    raise ConfigurationError(msg)
+
+
+@functools.lru_cache(maxsize=1024)
+def may_be_collection(name: str) -> bool:
+    """Return whether `name` may name a collection."""
+    return _COLLECTION.fullmatch(name) is not None
 
 
 def check_key(key: str) -> str:
@@ -66,13 +72,23 @@ def check_key(key: str) -> str:
     Raises:
         ConfigurationError: it has not; a store never sees a name it did not expect.
     """
-    if isinstance(key, str) and key.isascii():
-        scheme, _, digits = key.partition(":")
-        # Without a regular expression: this is asked for every key of every read.
-        if scheme.isalnum() and digits.isalnum() and len(digits) in _DIGITS:
-            return key
+    if isinstance(key, str) and may_be_key(key):
+        return key
     msg = f"key {key!r} is not of the form 'v1:<64 hex digits>'"
     raise ConfigurationError(msg)
+
+
+def may_be_key(key: str) -> bool:
+    """Return whether `key` has the form of one."""
+    # Without a regular expression: this is asked for every key of every read.
+    scheme, _, digits = key.partition(":")
+    return (
+        len(digits) in _DIGITS
+        and len(scheme) <= _LONGEST_SCHEME
+        and scheme.isalnum()
+        and digits.isalnum()
+        and key.isascii()
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +243,10 @@ class SupportsRevision(Protocol):
     """
 
     async def revision(self, collection: str, /) -> int:
-        """Return a number that changes when an entry of the collection is replaced or removed."""
+        """Return a number that changes when a caller replaced or removed an entry of the collection.
+
+        Expiry and eviction do not count: what they remove was no wrong answer.
+        """
         ...
 
 

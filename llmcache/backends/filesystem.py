@@ -8,21 +8,29 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Literal, Self, TypeVar
+from typing import Any, Final, Literal, Self, TypeVar
 
-from ..codec import dictionary_id
-from ..errors import BackendUnavailableError, ConfigurationError
+from ..codec import MAX_ENTRY_BYTES, dictionary_id
+from ..errors import BackendError, ConfigurationError
 from . import _fs_layout as layout
 from . import _fs_upkeep as upkeep
-from ._fs_files import read_dictionaries, read_file, unavailable, write_file
-from ._fs_leases import lock_file
+from ._fs_ceiling import Ceiling
+from ._fs_files import (
+    draw_revision,
+    folder_of,
+    read_dictionaries,
+    read_file,
+    read_revision,
+    unavailable,
+    write_file,
+)
+from ._fs_leases import FileLease, LockedFile, lock_file
 from ._workers import Workers
 from .base import (
     BackendStats,
@@ -48,7 +56,8 @@ _SLOW_WITHIN: Final = 10.0
 _SLOW_FOR: Final = 30.0
 # A longer list of files would hold up everybody else on the loop.
 _MOST_INLINE: Final = 32
-_log = logging.getLogger("llmcache")
+# What a frame may have around its content.
+_FRAMING: Final = 2**16
 
 
 class FSCache:
@@ -60,7 +69,9 @@ class FSCache:
     a read was slow, so that a server that does not answer costs a deadline and
     not the loop.
 
-    After `max_bytes`, the least recently used entries go, in the background.
+    Above `max_bytes`, the least recently used entries go, in the background. All
+    processes that share a folder should be given the same ceiling; between two
+    looks, each may exceed it by a sixteenth.
     """
 
     name = "fs"
@@ -70,36 +81,35 @@ class FSCache:
         cache_dir: str | os.PathLike[str] = "./cache",
         *,
         max_bytes: int | None = None,
+        max_entry_bytes: int = MAX_ENTRY_BYTES,
         fsync: bool = False,
         io: Literal["auto", "inline", "thread"] = "auto",
     ) -> None:
         """Name the folder; it is created by the first write.
 
         `fsync` makes a put survive a power failure, at the price of a disk flush each.
+        A larger file than `max_entry_bytes` (as the cache manager's) is no entry.
 
         Raises:
-            ConfigurationError: `cache_dir` is a file, or an argument is out of range.
+            ConfigurationError: `cache_dir` cannot be a folder, or an argument is out of range.
         """
-        root = Path(cache_dir).expanduser()
-        if root.exists() and not root.is_dir():
-            msg = f"cache_dir {str(root)!r} is a file; name a folder"
-            raise ConfigurationError(msg)
-        if max_bytes is not None and max_bytes <= 0:
-            msg = f"max_bytes must be positive, not {max_bytes}"
-            raise ConfigurationError(msg)
-        if io not in {"auto", "inline", "thread"}:
+        root = folder_of(cache_dir)
+        if max_bytes is not None:
+            _check_positive("max_bytes", max_bytes)
+        _check_positive("max_entry_bytes", max_entry_bytes)
+        if io not in ("auto", "inline", "thread"):
             msg = f"io must be 'auto', 'inline' or 'thread', not {io!r}"
             raise ConfigurationError(msg)
         self.cache_dir = root
         self.max_bytes = max_bytes
         self._root = str(root)
+        self._most = max_entry_bytes + _FRAMING
         self._fsync = fsync
         self._workers = Workers(_WORKERS, "llmcache-fs")
         self._io = io
         self._threaded_until = self._first_choice(root)
         self._slow_reads: list[float] = []
-        self._size: int | None = None
-        self._eviction: asyncio.Future[None] | None = None
+        self._ceiling = None if max_bytes is None else Ceiling(max_bytes, self._evict)
 
     def _first_choice(self, root: Path) -> float:
         if self._io == "thread":
@@ -151,7 +161,7 @@ class FSCache:
     def _read_all(self, collection: str, keys: Sequence[str]) -> dict[str, bytes]:
         found = {}
         for key in keys:
-            data = read_file(layout.entry_path(self._root, collection, check_key(key)))
+            data = read_file(layout.entry_path(self._root, collection, check_key(key)), self._most)
             if data is not None:
                 found[key] = data
         return found
@@ -160,18 +170,30 @@ class FSCache:
         """Store `entries`, each under a temporary name first."""
         check_collection(collection)
         paths = [layout.entry_path(self._root, collection, check_key(e.key)) for e in entries]
+        size = max((len(entry.data) for entry in entries), default=0)
+        if size > self._most:
+            msg = f"an entry of {size} bytes would not be read again; raise max_entry_bytes"
+            raise BackendError(msg, backend=self.name, operation="put")
+        given_up = False
 
-        def write() -> bool:
+        def write() -> None:
             replaced = False
-            for path, entry in zip(paths, entries, strict=True):
-                replaced |= write_file(path, entry.data, fsync=self._fsync)
-            if replaced:
-                self._change(collection)
-            return replaced
+            try:
+                for path, entry in zip(paths, entries, strict=True):
+                    replaced |= write_file(
+                        path, entry.data, fsync=self._fsync, wanted=lambda: not given_up
+                    )
+            finally:
+                if replaced:
+                    draw_revision(layout.revision_path(self._root, collection))
 
-        await self._run("put", write)
-        if self.max_bytes is not None:
-            self._grown(sum(len(entry.data) for entry in entries))
+        try:
+            await self._run("put", write)
+        except asyncio.CancelledError:
+            given_up = True
+            raise
+        if self._ceiling is not None:
+            self._ceiling.wrote(sum(len(entry.data) for entry in entries))
 
     async def delete(self, collection: str, keys: Sequence[str], /) -> int:
         """Remove `keys` and return how many existed."""
@@ -180,12 +202,14 @@ class FSCache:
 
         def remove() -> int:
             removed = 0
-            for path in paths:
-                with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                    os.unlink(path)
-                    removed += 1
-            if removed:
-                self._change(collection)
+            try:
+                for path in paths:
+                    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                        os.unlink(path)
+                        removed += 1
+            finally:
+                if removed:
+                    draw_revision(layout.revision_path(self._root, collection))
             return removed
 
         return await self._run("delete", remove)
@@ -206,10 +230,8 @@ class FSCache:
 
         The object can go on being used.
         """
-        if self._eviction is not None:
-            eviction, self._eviction = self._eviction, None
-            with contextlib.suppress(asyncio.CancelledError, RuntimeError):
-                await eviction
+        if self._ceiling is not None:
+            await self._ceiling.aclose()
         self._workers.close()
 
     # --- leases -------------------------------------------------------------------------------
@@ -221,9 +243,19 @@ class FSCache:
         process exclude each other too.
         """
         check_collection(collection)
-        name = check_key(key).replace(":", "-")
-        path = f"{self._root}/{collection}/.locks/{name}.lock"
-        return await self._run("lease", lambda: lock_file(path, self._workers))
+        path = layout.lock_path(self._root, collection, check_key(key))
+        attempt = asyncio.ensure_future(self._run("lease", lambda: lock_file(path)))
+        try:
+            locked = await asyncio.shield(attempt)
+        except asyncio.CancelledError:
+            attempt.add_done_callback(self._give_back)
+            raise
+        return None if locked is None else FileLease(locked, self._workers)
+
+    def _give_back(self, attempt: asyncio.Future[LockedFile | None]) -> None:
+        """Release a lock that came after its caller had gone."""
+        if not attempt.cancelled() and attempt.exception() is None and (locked := attempt.result()):
+            self._workers.submit(locked.release)
 
     # --- what else a folder can do ------------------------------------------------------------
 
@@ -233,11 +265,14 @@ class FSCache:
         aside = Path(self._root, collection, ".corrupt")
 
         def move() -> None:
-            if read_file(path) != data:
+            if read_file(path, self._most) != data:
                 return
             aside.mkdir(parents=True, exist_ok=True)
+            target = aside / f"{os.path.basename(path)}.{time.time_ns()}"
             with contextlib.suppress(FileNotFoundError):
-                os.replace(path, aside / f"{os.path.basename(path)}.{time.time_ns()}")
+                os.replace(path, target)
+                draw_revision(layout.revision_path(self._root, collection))
+                os.utime(target)  # it is kept for a while from now on
 
         await self._run("quarantine", move)
 
@@ -260,19 +295,17 @@ class FSCache:
         await self._run("put_dictionary", write)
 
     async def revision(self, collection: str, /) -> int:
-        """Return when an entry of the collection was last replaced or removed, in nanoseconds."""
-
-        def read() -> int:
-            try:
-                return os.stat(f"{self._root}/{collection}/.revision").st_mtime_ns
-            except FileNotFoundError:
-                return 0
-
-        return read() if not self._threaded_until else await self._run("revision", read)
+        """Return the number that was drawn when an entry was last replaced or removed."""
+        path = layout.revision_path(self._root, check_collection(collection))
+        return await self._run("revision", lambda: read_revision(path))
 
     async def touch(self, collection: str, uses: Mapping[str, int], /) -> None:
         """Add `uses` to the keys' counts and set their time of last use to now."""
-        paths = {layout.entry_path(self._root, collection, k): n for k, n in uses.items()}
+        check_collection(collection)
+        paths = {
+            layout.entry_path(self._root, collection, check_key(key)): number
+            for key, number in uses.items()
+        }
 
         def mark() -> None:
             for path, number in paths.items():
@@ -309,39 +342,21 @@ class FSCache:
                 bytes_left=evicted.bytes_left,
             )
 
-        report = await self._run("prune", work)
-        if collection is None:
-            self._size = report.bytes_left
-        return report
+        return await self._run("prune", work)
 
     # --- inside ---------------------------------------------------------------------------------
 
-    def _grown(self, size: int) -> None:
-        """Note that `size` bytes were written; when the ceiling is passed, evict in the background."""
-        if self._size is not None:
-            self._size += size
-            if self._size <= (self.max_bytes or 0):
-                return
-        if self._eviction is None or self._eviction.done():
-            self._eviction = asyncio.ensure_future(self._evict(self.max_bytes or 0))
-
-    async def _evict(self, ceiling: int) -> None:
-        try:
-            report = await self._run("evict", lambda: upkeep.evict(self.cache_dir, ceiling))
-        except BackendUnavailableError as error:
-            _log.warning("llmcache: %s", error)
-        else:
-            self._size = report.bytes_left
-
-    def _change(self, collection: str) -> None:
-        path = f"{self._root}/{collection}/.revision"
-        with contextlib.suppress(OSError):
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
-            os.close(descriptor)
-            os.utime(path, ns=(time.time_ns(), time.time_ns()))
+    async def _evict(self) -> PruneReport:
+        return await self._run("evict", lambda: upkeep.evict(self.cache_dir, self.max_bytes or 0))
 
     async def _run(self, operation: str, function: Callable[[], T]) -> T:
         try:
             return await self._workers.run(function)
         except OSError as error:
             raise unavailable(operation, error) from error
+
+
+def _check_positive(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
+        msg = f"{name} must be a positive number of bytes, not {value!r}"
+        raise ConfigurationError(msg)

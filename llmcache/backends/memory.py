@@ -63,8 +63,8 @@ class MemoryBackend:
 
     async def quarantine(self, collection: str, key: str, data: bytes, /) -> None:
         """Move the entry to `quarantined` if it still holds `data`."""
-        held = self._collections.get(collection, {})
-        if key in held and held[key].data == data:
+        held = self._collections.get(check_collection(collection), {})
+        if check_key(key) in held and held[key].data == data:
             del held[key]
             self._changed(collection)
             self.quarantined.append((collection, key, data))
@@ -79,7 +79,7 @@ class MemoryBackend:
 
     async def revision(self, collection: str, /) -> int:
         """Return how many times an entry was replaced or removed."""
-        return self._revisions.get(collection, 0)
+        return self._revisions.get(check_collection(collection), 0)
 
     async def stats(self) -> BackendStats:
         """Return totals."""
@@ -102,6 +102,10 @@ class _MemoryLease:
     def __init__(self, held: set[tuple[str, str]], place: tuple[str, str]) -> None:
         self._held = held
         self._place = place
+        self._released = False
 
     async def release(self) -> None:
-        self._held.discard(self._place)
+        # By then somebody else may hold the place.
+        if not self._released:
+            self._released = True
+            self._held.discard(self._place)

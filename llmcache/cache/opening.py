@@ -8,6 +8,7 @@ from typing import Any, Final
 from ..backends.base import Backend, check_collection
 from ..backends.filesystem import FSCache
 from ..backends.memory import MemoryBackend
+from ..codec import MAX_ENTRY_BYTES
 from ..errors import ConfigurationError
 from .control import CachePolicy
 from .manager import CacheManager
@@ -18,7 +19,10 @@ _NAMES: Final = ("fs", "memory")
 
 
 def open_backend(
-    backend: str | Backend | None, *, cache_dir: str | os.PathLike[str] = "./cache"
+    backend: str | Backend | None,
+    *,
+    cache_dir: str | os.PathLike[str] = "./cache",
+    max_entry_bytes: int = MAX_ENTRY_BYTES,
 ) -> Backend:
     """Return the backend called `backend`; one that is given is returned as it is.
 
@@ -26,7 +30,7 @@ def open_backend(
         ConfigurationError: an unknown name, or a folder that cannot be one.
     """
     if backend == "fs":
-        return FSCache(cache_dir)
+        return FSCache(cache_dir, max_entry_bytes=max_entry_bytes)
     if backend is None or backend == "memory":
         return MemoryBackend()
     if isinstance(backend, str):
@@ -45,6 +49,7 @@ def open_cache(
     cache_dir: str | os.PathLike[str] = "./cache",
     collection: str | None = None,
     policy: CachePolicy | None = None,
+    max_entry_bytes: int = MAX_ENTRY_BYTES,
     **options: Any,
 ) -> CacheManager:
     """Return a cache; `options` are those of `CacheManager`.
@@ -53,8 +58,9 @@ def open_cache(
         ConfigurationError: as `open_backend`, or a collection that cannot be one.
     """
     return CacheManager(
-        open_backend(backend, cache_dir=cache_dir),
+        open_backend(backend, cache_dir=cache_dir, max_entry_bytes=max_entry_bytes),
         collection=check_collection(collection or "default"),
         policy=policy,
+        max_entry_bytes=max_entry_bytes,
         **options,
     )

@@ -46,17 +46,11 @@ def test_a_key_is_a_scheme_and_digits(name: str) -> None:
     assert set(scheme + digits) <= set(string.ascii_letters + string.digits)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="BUG: check_key bounds the digits and not the scheme: no file name fits it"
-)
 def test_a_scheme_is_short() -> None:
     with pytest.raises(ConfigurationError):
         check_key("v" * 300 + ":" + "0" * 64)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="BUG: check_collection caches by its argument: a list is a bare TypeError"
-)
 def test_a_collection_that_is_a_list_is_refused_by_name() -> None:
     name: object = ["default"]
     with pytest.raises(ConfigurationError):

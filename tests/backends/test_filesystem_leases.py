@@ -12,7 +12,8 @@ import pytest
 from backend_support import files, key
 
 from llmcache import FSCache
-from llmcache.backends import Lease
+from llmcache.backends import filesystem
+from llmcache.backends._fs_leases import LockedFile
 
 
 @pytest.fixture
@@ -29,9 +30,6 @@ async def cache(root: Path) -> AsyncIterator[FSCache]:
 # --- dictionaries ---------------------------------------------------------------------------
 
 
-@pytest.mark.xfail(
-    strict=False, reason="BUG, by chance: as in test_a_dictionary_that_is_being_written"
-)
 async def test_dictionaries_written_at_once_are_all_kept(cache: FSCache) -> None:
     made = [b"%d" % n * 100 for n in range(8)]
     await asyncio.gather(*(cache.put_dictionary("default", data) for data in made))
@@ -51,10 +49,6 @@ async def test_a_damaged_dictionary_is_left_out(cache: FSCache, root: Path) -> N
     assert list(await cache.dictionaries("default")) == [b"two", b"three"]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="BUG: another process's temporary is listed as a dictionary, and gone when it is read",
-)
 async def test_a_dictionary_that_is_being_written_is_not_there_yet(
     cache: FSCache, root: Path
 ) -> None:
@@ -83,21 +77,17 @@ class _SlowLock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.begun, self.go_on, self.done = (threading.Event() for _ in range(3))
-        self._real = FSCache._locked
+        self._real = filesystem.lock_file
+        monkeypatch.setattr(filesystem, "lock_file", self._lock_file)
 
-        def locked(cache: FSCache, path: str) -> Lease | None:
-            return self._locked(cache, path)
-
-        monkeypatch.setattr(FSCache, "_locked", locked)
-
-    def _locked(self, cache: FSCache, path: str) -> Lease | None:
+    def _lock_file(self, path: str) -> LockedFile | None:
         if self.begun.is_set():
-            return self._real(cache, path)
+            return self._real(path)
         self.begun.set()
         self.go_on.wait(30)
-        lease = self._real(cache, path)
+        locked = self._real(path)
         self.done.set()
-        return lease
+        return locked
 
 
 async def _free_again(cache: FSCache) -> bool:
@@ -123,10 +113,6 @@ async def test_a_lease_whose_caller_gave_up_is_free(
     assert await _free_again(cache)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="BUG: a lease that comes as its caller is cancelled lives as long as the cancelled task",
-)
 async def test_a_lease_that_comes_as_its_caller_is_cancelled_is_free(
     cache: FSCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,10 +129,6 @@ async def test_a_lease_that_comes_as_its_caller_is_cancelled_is_free(
     assert await _free_again(FSCache(cache.cache_dir))
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="BUG: a lease nobody waited for is freed by its destructor, which leaves the lock file",
-)
 async def test_a_lease_whose_caller_gave_up_leaves_no_file(
     cache: FSCache, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -146,9 +146,6 @@ async def test_an_entry_that_goes_while_it_is_read_is_a_miss_or_whole(root: Path
             assert all(found[key(n)] == b"%03d" % n * 5_000 for n in range(60) if key(n) in found)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="BUG: what is written during an eviction is not counted after it"
-)
 async def test_what_is_written_during_an_eviction_counts(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -174,9 +171,6 @@ async def test_what_is_written_during_an_eviction_counts(
         assert sum(info.size for info in await scan(cache)) <= 100_000
 
 
-@pytest.mark.xfail(
-    strict=True, reason="BUG: each process counts its own writes: the ceiling is one per process"
-)
 async def test_the_ceiling_is_that_of_the_folder(root: Path) -> None:
     caches = [FSCache(root, max_bytes=100_000) for _ in range(4)]
     totals = []
@@ -246,18 +240,12 @@ async def test_left_overs_go_when_they_are_old(cache: FSCache, root: Path) -> No
     assert files(root) == sorted(young)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="BUG: a killed writer's temporary among the dictionaries is never swept"
-)
 async def test_a_left_over_dictionary_goes_too(cache: FSCache, root: Path) -> None:
     left = _leave(root / "default" / ".dictionaries" / ".tmp-1-0-0001-0.zdict", 30 * _DAY)
     await cache.prune()
     assert not left.exists()
 
 
-@pytest.mark.xfail(
-    strict=True, reason="BUG: an old lock file is swept although somebody holds its lock"
-)
 async def test_a_lock_that_is_held_is_not_swept(cache: FSCache, root: Path) -> None:
     path = root / "default" / ".locks" / f"{key(1).replace(':', '-')}.lock"
     _leave(path, 30 * _DAY)  # of a holder that was killed, a month ago
@@ -269,9 +257,6 @@ async def test_a_lock_that_is_held_is_not_swept(cache: FSCache, root: Path) -> N
     await lease.release()
 
 
-@pytest.mark.xfail(
-    strict=True, reason="BUG: what is set aside keeps its old time, and is swept at once"
-)
 async def test_what_was_just_set_aside_stays_for_a_week(cache: FSCache, root: Path) -> None:
     await cache.put("default", [entry(1, b"damaged")])
     set_age(path_of(root, 1), 30 * _DAY)
@@ -345,12 +330,7 @@ async def test_coarse_times_keep_the_order(
     [
         1,
         100,
-        pytest.param(
-            10**9,
-            marks=pytest.mark.xfail(
-                strict=True, reason="BUG: two changes within a file system's tick are one revision"
-            ),
-        ),
+        10**9,
     ],
     ids=["1 ns", "100 ns", "1 s"],
 )

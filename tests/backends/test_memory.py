@@ -23,14 +23,6 @@ class TestMemoryBackend(BackendTests):
         async with aclosing(MemoryBackend()) as backend:
             yield backend
 
-    @pytest.mark.xfail(
-        strict=True, reason="BUG: releasing a lease twice frees the next holder's lease"
-    )
-    async def test_releasing_twice_does_not_free_the_next_holder(
-        self, leases: SupportsLease
-    ) -> None:
-        await super().test_releasing_twice_does_not_free_the_next_holder(leases)
-
 
 async def test_its_powers_are_those_of_a_dict() -> None:
     backend = MemoryBackend()
@@ -78,9 +70,6 @@ async def test_what_is_removed_is_freed() -> None:
     assert held < 200_000
 
 
-@pytest.mark.xfail(
-    strict=True, reason="BUG: MemoryBackend.quarantine and revision check no names, as the rest do"
-)
 async def test_every_power_checks_names() -> None:
     backend = MemoryBackend()
     with pytest.raises(ConfigurationError):

@@ -66,6 +66,7 @@ VALUES: Final[dict[str, dict[str, list[Any]]]] = {
         **_SHARED,
         "access_programs": [{"cyber": "standard"}, {"cyber": "trusted"}],
         "background": [True],
+        "background_options": [{"completion_window": "2h"}, {"completion_window": "8h"}],
         "context_management": [[{"type": "compaction"}], [{"type": "other"}]],
         "conversation": ["conv_1", {"id": "conv_2"}],
         "image": [{"size": 1}, {"size": 2}],
