@@ -10,7 +10,7 @@
     18      4     size of the answer as it stands here
     22      8     checksum: SHA-256 over key, bytes 0-21 and everything after 30, cut to 8
     30      (4)   dictionary id, when flag 2 is set
-    …             answer: u32 (size of the next), metadata JSON, recording
+    …             answer: u32 (size of the next), metadata JSON, recording (`_answer_part`)
     …             request: its canonical bytes, which the key is the hash of
 
 All integers are little-endian. Answer and request are compressed apart: a hit needs
@@ -18,8 +18,9 @@ the first, `explain` and `export` both. The checksum covers the key, so an entry
 was moved under another key is damage, not an answer. It finds accidents, not
 forgery; an `Envelope` seals both parts where others can write to the store.
 
-The declared sizes bound the output buffers before anything is decompressed, and
-the compressed parts carry no sizes of their own that could say otherwise.
+A compressed part is one zstd frame (RFC 8878) without its magic number, with a
+frame header descriptor of 0 and a window of at most 8 MiB. So it carries no size of
+its own: the declared sizes bound the output before anything is decompressed.
 """
 
 from __future__ import annotations
@@ -27,15 +28,14 @@ from __future__ import annotations
 import hashlib
 import math
 import struct
-from collections.abc import Iterable, Mapping
-from typing import Any, Final, NamedTuple, Protocol
+from collections.abc import Iterable
+from typing import Final, NamedTuple, Protocol
 
-import orjson
 import zstandard
 
+from ._answer_part import answer_of, entry_of
 from .errors import CorruptEntryError, UnreadableEntryError
-from .types._json import FrozenDict, Json
-from .types.entry import CacheEntry, Recording, WireEvent
+from .types.entry import CacheEntry
 
 __all__ = [
     "FORMAT_VERSION",
@@ -65,11 +65,11 @@ _COMPRESSED, _WITH_DICTIONARY, _SEALED, _REQUEST_COMPRESSED = 1, 2, 4, 8
 _ANSWER, _REQUEST = b"answer", b"request"
 _FRAME: Final = zstandard.FORMAT_ZSTD1_MAGICLESS
 _LEVEL: Final = 9
-# RFC 7464's record separator: a control character, which JSON text never contains.
-_SEPARATOR: Final = b"\x1e"
-_NEVER: Final = 2**32 - 1
-_OK: Final = 200
-_NO_COMPONENTS: Final = FrozenDict()
+# Neither content size nor dictionary id nor checksum (RFC 8878, 3.1.1.1.1).
+_DESCRIPTOR: Final = b"\0"
+# What RFC 8878, 3.1.1.1.2 asks every decoder to support, and no encoder to exceed.
+_WINDOW: Final = 8 * 2**20
+_LAST: Final = 2**32 - 1
 
 
 class Parts(NamedTuple):
@@ -158,12 +158,10 @@ class Codec:
         """Return what is compressed, each by itself; what dictionaries are trained on.
 
         Raises:
-            ValueError: larger than `max_bytes`.
+            ValueError: larger than `max_bytes`, or with something that cannot be written.
         """
-        meta = orjson.dumps(_meta(entry))
-        answer = b"".join((_U32.pack(len(meta)), meta, _recording_bytes(entry.recording)))
-        parts = Parts(answer, entry.identity)
-        size = len(answer) + len(entry.identity)
+        parts = Parts(answer_of(entry), entry.identity)
+        size = len(parts.answer) + len(parts.request)
         if size > self.max_bytes:
             msg = f"entry of {size} bytes exceeds the ceiling of {self.max_bytes}"
             raise ValueError(msg)
@@ -173,7 +171,7 @@ class Codec:
         """Return the frame of `entry`, compressed with the dictionary of that id (0: none).
 
         Raises:
-            ValueError: larger than `max_bytes`.
+            ValueError: larger than `max_bytes`, or with something that cannot be written.
             KeyError: the dictionary was not added.
         """
         return self.pack(entry, self.parts(entry), dictionary_id)
@@ -198,7 +196,7 @@ class Codec:
             flags |= _SEALED
             answer = self._envelope.seal(answer, _context(entry.key, prefix, _ANSWER))
             request = self._envelope.seal(request, _context(entry.key, prefix, _REQUEST))
-        until = 0 if entry.keep_until is None else min(_NEVER, max(1, math.ceil(entry.keep_until)))
+        until = 0 if entry.keep_until is None else _rounded_up(entry.keep_until)
         sizes = (len(parts.answer), len(parts.request), len(answer))
         header = _HEADER.pack(_MAGIC, FORMAT_VERSION, flags, until, *sizes)
         body = prefix + answer + request
@@ -214,10 +212,10 @@ class Codec:
         """
         try:
             parts = self._opened(key, data, with_request=with_identity)
-            return _entry(key, parts)
+            return entry_of(key, *parts)
         except (CorruptEntryError, UnreadableEntryError):
             raise
-        except (ValueError, KeyError, TypeError, zstandard.ZstdError, struct.error) as error:
+        except (ValueError, KeyError, zstandard.ZstdError, struct.error) as error:
             raise _corrupt(f"{type(error).__name__}: {error}") from error
 
     def _opened(self, key: str, data: bytes, *, with_request: bool) -> Parts:
@@ -238,7 +236,7 @@ class Codec:
             if flags & _SEALED:
                 part = self._unsealed(part, _context(key, prefix, name))
             if compressed:
-                part = decompressor.decompress(part, max_output_size=size)
+                part = _decompressed(decompressor, part, size)
             if len(part) != size:
                 raise _corrupt(f"{name!r} has {len(part)} bytes, the header declares {size}")
             return part
@@ -305,8 +303,23 @@ def _compressor(dictionary: Dictionary | None) -> zstandard.ZstdCompressor:
 
 def _decompressor(dictionary: Dictionary | None) -> zstandard.ZstdDecompressor:
     return zstandard.ZstdDecompressor(
-        format=_FRAME, dict_data=None if dictionary is None else dictionary.zstd
+        format=_FRAME,
+        dict_data=None if dictionary is None else dictionary.zstd,
+        max_window_size=_WINDOW,
     )
+
+
+def _decompressed(decompressor: zstandard.ZstdDecompressor, part: bytes, size: int) -> bytes:
+    """Return what `part` holds, `size` bytes at most."""
+    # A content size in the frame would be believed, and `max_output_size` ignored.
+    if part[:1] != _DESCRIPTOR:
+        raise _corrupt("a part is not compressed as entries are")
+    return decompressor.decompress(part, max_output_size=size, allow_extra_data=False)
+
+
+def _rounded_up(moment: float) -> int:
+    """Return a moment as the header has it; 0 would be for ever."""
+    return max(1, math.ceil(min(_LAST, moment)))
 
 
 def _context(key: str, prefix: bytes, part: bytes) -> bytes:
@@ -315,103 +328,3 @@ def _context(key: str, prefix: bytes, part: bytes) -> bytes:
 
 def _checksum(key: str, header: bytes, body: bytes) -> bytes:
     return hashlib.sha256(key.encode() + header + body).digest()[:_CHECKSUM]
-
-
-def _meta(entry: CacheEntry) -> dict[str, Json]:
-    recording = entry.recording
-    meta: dict[str, Json] = {
-        "kind": entry.kind,
-        "model": entry.model,
-        "created_at": round(entry.created_at, 3),
-        "expires_at": entry.expires_at,
-        "keep_until": entry.keep_until,
-        "duration": None if entry.duration is None else round(entry.duration, 4),
-        "cost": entry.cost,
-        "answered_by": entry.answered_by,
-        "tags": list(entry.tags),
-        "components": dict(entry.components),
-        "headers": [list(pair) for pair in recording.headers],
-        "status": None if recording.status == _OK else recording.status,
-    }
-    if recording.events is not None:
-        meta["offsets"] = _deltas(recording.events)
-        meta["events"] = _names(recording.events)
-    # What is empty costs bytes in every entry and says nothing; an empty list of offsets does.
-    return {
-        k: v for k, v in meta.items() if k == "offsets" or (v is not None and v not in ([], {}))
-    }
-
-
-def _deltas(events: tuple[WireEvent, ...]) -> list[int]:
-    """Return microseconds from each event to the next: small numbers compress well."""
-    moments = [round(event.offset * 1e6) for event in events]
-    return [b - a for a, b in zip([0, *moments[:-1]], moments, strict=True)]
-
-
-def _names(events: tuple[WireEvent, ...]) -> list[str | None]:
-    names = [event.event for event in events]
-    return names if any(name is not None for name in names) else []
-
-
-def _recording_bytes(recording: Recording) -> bytes:
-    if recording.events is None:
-        return recording.body or b""
-    if any(_SEPARATOR in event.data for event in recording.events):
-        msg = "a stream event has a raw control character 0x1e"
-        raise ValueError(msg)
-    return _SEPARATOR.join(event.data for event in recording.events)
-
-
-def _entry(key: str, parts: Parts) -> CacheEntry:
-    answer, request = parts
-    meta_end = _U32.size + _U32.unpack_from(answer)[0]
-    if meta_end > len(answer):
-        raise _corrupt("the metadata is longer than the answer")
-    meta: Mapping[str, Any] = orjson.loads(answer[_U32.size : meta_end])
-    data = answer[meta_end:]
-    known = meta.get
-    headers = known("headers")
-    streamed = "offsets" in meta
-    recording = Recording(
-        None if streamed else data,
-        _events(meta, data) if streamed else None,
-        tuple(map(_pair, headers)) if headers else (),
-        known("status", _OK),
-    )
-    return CacheEntry(
-        key,
-        recording,
-        str(meta["kind"]),
-        known("model"),
-        tuple(known("tags", ())),
-        float(meta["created_at"]),
-        _moment(known("expires_at")),
-        _moment(known("keep_until")),
-        _moment(known("duration")),
-        known("cost"),
-        known("answered_by"),
-        request,
-        known("components", _NO_COMPONENTS),
-    )
-
-
-def _pair(header: list[str]) -> tuple[str, str]:
-    name, value = header
-    return name, value
-
-
-def _moment(value: Any) -> float | None:
-    return None if value is None else float(value)
-
-
-def _events(meta: Mapping[str, Any], data: bytes) -> tuple[WireEvent, ...]:
-    deltas: list[int] = meta["offsets"]
-    names: list[str | None] = meta.get("events") or [None] * len(deltas)
-    pieces = data.split(_SEPARATOR) if deltas else []
-    if not len(pieces) == len(deltas) == len(names):
-        raise _corrupt(f"{len(pieces)} events, {len(deltas)} offsets, {len(names)} names")
-    moment, events = 0, []
-    for piece, name, delta in zip(pieces, names, deltas, strict=True):
-        moment += delta
-        events.append(WireEvent(piece, name, moment / 1e6))
-    return tuple(events)

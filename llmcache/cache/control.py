@@ -10,12 +10,13 @@ mode="offline"             yes    never               no
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from ..backends.base import check_collection
 from ..errors import InvalidRequestError
+from ..keys.canonical import locate
 from ..options import Replay
 
 __all__ = ["CachePolicy", "Control"]
@@ -137,7 +138,10 @@ def _seconds(name: str, value: Any) -> float | None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
         raise InvalidRequestError(name, f"must be a number of seconds, not {value!r}")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        raise InvalidRequestError(name, "is above every float; inf is for ever") from None
 
 
 def _whole(name: str, value: Any, least: int) -> int:
@@ -148,9 +152,13 @@ def _whole(name: str, value: Any, least: int) -> int:
 
 
 def _tags(tags: Any) -> tuple[str, ...]:
-    if isinstance(tags, str) or not all(isinstance(tag, str) and tag for tag in tags):
+    found = None if isinstance(tags, str) or not isinstance(tags, Iterable) else tuple(tags)
+    if found is None or not all(isinstance(tag, str) and tag for tag in found):
         raise InvalidRequestError("tags", "must be a list of non-empty strings")
-    return tuple(tags)
+    wrong = locate(found, "tags")
+    if wrong is not None:
+        raise wrong
+    return found
 
 
 def _replay(replay: Any) -> Replay:

@@ -5,6 +5,7 @@ These are the bodies of flights. They run once per answer, whoever waits for it.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
@@ -228,7 +229,7 @@ def make_entry(
     stateful_ttl = request.rules.stateful_ttl
     if stateful_ttl is not None and request.is_stateful:
         ttl = stateful_ttl if ttl is None else min(ttl, stateful_ttl)
-    expires_at = None if ttl is None else now + ttl
+    expires_at = _later(now, ttl)
     grace = max(control.stale_while_revalidate, control.stale_if_error)
     identity = request.identity(control.sample)
     model = str(request.body.get("model") or "") or None
@@ -241,12 +242,20 @@ def make_entry(
         tags=control.tags,
         created_at=now,
         expires_at=expires_at,
-        keep_until=None if expires_at is None else expires_at + grace,
+        keep_until=_later(expires_at, grace),
         duration=facts.duration,
         cost=None if facts.cost is None else format(facts.cost, "f"),
         identity=identity if policy.store_request else b"",
         components={} if policy.store_request else components(identity),
     )
+
+
+def _later(moment: float | None, seconds: float | None) -> float | None:
+    """Return the moment so many seconds later; `None` is never, and so is what is infinitely far."""
+    if moment is None or seconds is None:
+        return None
+    later = moment + seconds
+    return None if later == math.inf else later
 
 
 def _found(held: Held, control: Control) -> Answer:

@@ -22,6 +22,7 @@ Place = tuple[str, str]
 _OVERHEAD: Final = 2_048
 _PER_EVENT: Final = 200
 _PER_CALL: Final = 500
+_LARGEST_COST: Final = 10**9
 
 
 @dataclass(slots=True)
@@ -38,11 +39,8 @@ class Held:
 
     @classmethod
     def of(cls, entry: CacheEntry, result: CompletionResult | None, collection: str) -> Held:
-        """Return an entry with its answer; a cost that is no number counts as unknown."""
-        try:
-            cost = None if entry.cost is None else Decimal(entry.cost)
-        except InvalidOperation:
-            cost = None
+        """Return an entry with its answer."""
+        cost = None if entry.cost is None else _amount(entry.cost)
         return cls(entry, result, cost, collection)
 
     @property
@@ -55,6 +53,15 @@ class Held:
         if self.result is not None:
             size += _result_size(self.result)
         return size
+
+
+def _amount(text: str) -> Decimal | None:
+    """Return an amount of money; `None` for what would spoil the sum of what hits spare."""
+    try:
+        amount = Decimal(text)
+        return amount if abs(amount) < _LARGEST_COST else None
+    except InvalidOperation:  # no number, or NaN, which compares with none
+        return None
 
 
 def _result_size(result: CompletionResult) -> int:

@@ -345,7 +345,7 @@ async def _merge(
             continue
         try:
             data = store.codec.encode(entry, dictionary_id=dictionary)
-        except (ValueError, TypeError, OverflowError) as error:
+        except ValueError as error:
             totals.reject(number, error)
             continue
         winners[entry.key] = StoredEntry(

@@ -6,6 +6,7 @@ import gc
 import json
 import tracemalloc
 from collections.abc import Callable
+from decimal import Decimal
 
 import pytest
 from cache_support import answering, completion
@@ -51,6 +52,13 @@ def test_replacing_and_forgetting_give_the_bytes_back() -> None:
     tier.discard(("other", "k"))
     tier.discard(("other", "k"))
     assert tier.bytes == 0
+
+
+@pytest.mark.parametrize("cost", ["", "a lot", "NaN", "sNaN", "-Infinity", "9e999999"])
+def test_a_cost_that_would_spoil_the_sum_counts_as_unknown(cost: str) -> None:
+    priced = held(0).entry._replace(cost=cost)
+    assert Held.of(priced, None, "c").cost is None
+    assert Held.of(priced._replace(cost="0.25"), None, "c").cost == Decimal("0.25")
 
 
 def test_what_does_not_fit_is_not_held_and_pushes_nothing_out() -> None:

@@ -100,7 +100,15 @@ _DAMAGE: Final[dict[str, Callable[[str, bytes], bytes]]] = {
     "2 GiB": lambda key, _: frame(b"x" * 50, flags=COMPRESSED, sizes=(2**31, None, None), key=key),
     "not zstd": lambda key, _: frame(b"x" * 50, flags=COMPRESSED, key=key),
     "no payload": lambda key, _: frame(b"", key=key),
+    "claims terabytes": lambda key, _: frame(
+        claims(2**62), flags=COMPRESSED, sizes=(100, None, None), key=key
+    ),
     "no fields": _forge({}),
+    "metadata is a list": _forge([]),
+    "cost is an object": _forge(
+        {**_META, "cost": {}},
+        b'{"choices": [{"message": {"role": "assistant", "content": "forged"}}]}',
+    ),
     "body is no JSON": _recorded(Recording(b"not json")),
     "body is empty": _recorded(Recording(b"")),
     "body is an error": _recorded(Recording(b'{"error": {"message": "overloaded"}}')),
@@ -112,31 +120,9 @@ _DAMAGE: Final[dict[str, Callable[[str, bytes], bytes]]] = {
     "stream is noise": _recorded(Recording(events=(WireEvent(b"\xff\xfe"), WireEvent(b"[DONE]")))),
     "stream is a vector": _recorded(Recording(b'{"dtype":"<f4"}\n' + bytes(16))),
 }
-_CRASHES: Final[dict[str, tuple[str, Callable[[str, bytes], bytes]]]] = {
-    "metadata is a list": ("codec.decode lets an AttributeError out", _forge([])),
-    "cost is an object": (
-        "Held.of lets a TypeError out",
-        _forge(
-            {**_META, "cost": {}},
-            b'{"choices": [{"message": {"role": "assistant", "content": "forged"}}]}',
-        ),
-    ),
-    "claims terabytes": (
-        "codec.decode lets a MemoryError out",
-        lambda key, _: frame(claims(2**62), flags=COMPRESSED, sizes=(100, None, None), key=key),
-    ),
-}
-_ALL: Final = {**_DAMAGE, **{name: forge for name, (_, forge) in _CRASHES.items()}}
-_NAMES: Final = [
-    *_DAMAGE,
-    *(
-        pytest.param(name, marks=pytest.mark.xfail(strict=True, reason=f"BUG: {reason}"))
-        for name, (reason, _) in _CRASHES.items()
-    ),
-]
 
 
-@pytest.mark.parametrize("name", _NAMES)
+@pytest.mark.parametrize("name", _DAMAGE)
 async def test_a_damaged_file_is_a_miss_and_set_aside(
     make_provider: MakeProvider,
     upstream: DemoUpstream,
@@ -145,7 +131,7 @@ async def test_a_damaged_file_is_a_miss_and_set_aside(
     caplog: pytest.LogCaptureFixture,
     name: str,
 ) -> None:
-    hostile = _ALL[name](_key_of(stored), stored.read_bytes())
+    hostile = _DAMAGE[name](_key_of(stored), stored.read_bytes())
     stored.write_bytes(hostile)
     async with make_provider() as provider:
         result = await provider.complete(_PROMPT, cache_response=True)
@@ -337,9 +323,6 @@ async def test_foreign_files_disturb_no_operation(
         assert await cache.invalidate(model="demo") == 1
 
 
-@pytest.mark.xfail(
-    strict=True, reason="BUG: a foreign *-*.llmc file makes every operation that scans fail"
-)
 async def test_a_file_that_is_nearly_an_entry_disturbs_no_operation(
     make_provider: MakeProvider, stored: Path, tmp_path: Path
 ) -> None:
@@ -354,7 +337,6 @@ async def test_a_file_that_is_nearly_an_entry_disturbs_no_operation(
 # --- answers that cannot be written ---------------------------------------------------------
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: an infinite ttl fails the call after it was paid for")
 async def test_an_infinite_ttl_is_for_ever(
     make_provider: MakeProvider, upstream: DemoUpstream
 ) -> None:
@@ -365,9 +347,6 @@ async def test_an_infinite_ttl_is_for_ever(
     assert upstream.calls == 1
 
 
-@pytest.mark.xfail(
-    strict=True, reason="BUG: a tag with a lone surrogate fails the call after it was paid for"
-)
 async def test_a_tag_that_is_no_text_is_refused_before_the_call(
     make_provider: MakeProvider, upstream: DemoUpstream
 ) -> None:
