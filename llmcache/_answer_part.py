@@ -142,13 +142,11 @@ def entry_of(key: str, answer: bytes, request: bytes) -> CacheEntry:
     meta = _checked(orjson.loads(answer[_U32.size : meta_end]))
     data = answer[meta_end:]
     known = meta.get
-    streamed = "offsets" in meta
-    recording = Recording(
-        None if streamed else data,
-        _events(meta, data) if streamed else None,
-        tuple(map(_pair, known("headers", ()))),
-        known("status", _OK),
-    )
+    headers = _pairs(known("headers", ()))
+    if "offsets" in meta:
+        recording = Recording(None, _events(meta, data), headers, known("status", _OK))
+    else:
+        recording = Recording(data, None, headers, known("status", _OK))
     return CacheEntry(
         key,
         recording,
@@ -192,12 +190,14 @@ def _components(digests: dict[str, Any]) -> dict[str, str]:
     return digests
 
 
-def _pair(header: Any) -> tuple[str, str]:
-    if type(header) is list:
+def _pairs(headers: Iterable[Any]) -> tuple[tuple[str, str], ...]:
+    pairs = []
+    for header in headers:
         name, value = header
-        if type(name) is str and type(value) is str:
-            return name, value
-    raise _corrupt("a header is no pair of texts")
+        if type(header) is not list or type(name) is not str or type(value) is not str:
+            raise _corrupt("a header is no pair of texts")
+        pairs.append((name, value))
+    return tuple(pairs)
 
 
 def _events(meta: Mapping[str, Any], data: bytes) -> tuple[WireEvent, ...]:

@@ -221,31 +221,26 @@ class Codec:
     def _opened(self, key: str, data: bytes, *, with_request: bool) -> Parts:
         """Return the parts after every check that a hostile frame must pass."""
         flags, answer_size, request_size, stored_size = self._checked(key, data)
-        start, prefix = HEADER_SIZE, b""
-        if flags & _WITH_DICTIONARY:
-            start = _DICTIONARY_END
-            prefix = data[HEADER_SIZE:start]
+        start = _DICTIONARY_END if flags & _WITH_DICTIONARY else HEADER_SIZE
         end = start + stored_size
         if end > len(data):
             raise _corrupt("the answer is longer than the entry")
-        decompressor = self._decompressors.get(_U32.unpack(prefix)[0] if prefix else 0)
+        answer, request = data[start:end], data[end:] if with_request else b""
+        if flags & _SEALED:
+            prefix = data[HEADER_SIZE:start]
+            answer = self._unsealed(answer, _context(key, prefix, _ANSWER))
+            if with_request:
+                request = self._unsealed(request, _context(key, prefix, _REQUEST))
+        decompressor = self._decompressors.get(dictionary_of(data))
         if decompressor is None:
             raise _unreadable(f"dictionary {dictionary_of(data):08x} is missing")
-
-        def opened(part: bytes, name: bytes, size: int, *, compressed: int) -> bytes:
-            if flags & _SEALED:
-                part = self._unsealed(part, _context(key, prefix, name))
-            if compressed:
-                part = _decompressed(decompressor, part, size)
-            if len(part) != size:
-                raise _corrupt(f"{name!r} has {len(part)} bytes, the header declares {size}")
-            return part
-
-        answer = opened(data[start:end], _ANSWER, answer_size, compressed=flags & _COMPRESSED)
-        if not with_request:
-            return Parts(answer, b"")
-        compressed = flags & _REQUEST_COMPRESSED
-        return Parts(answer, opened(data[end:], _REQUEST, request_size, compressed=compressed))
+        if flags & _COMPRESSED:
+            answer = _decompressed(decompressor, answer, answer_size)
+        if with_request and flags & _REQUEST_COMPRESSED:
+            request = _decompressed(decompressor, request, request_size)
+        if len(answer) != answer_size or (with_request and len(request) != request_size):
+            raise _corrupt("a part has another size than the header declares")
+        return Parts(answer, request)
 
     def _checked(self, key: str, data: bytes) -> tuple[int, int, int, int]:
         """Return the flags and the three sizes of a frame that is whole and of this key."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 from ..backends.base import (
@@ -55,7 +56,7 @@ class Store:
         self.dictionaries = Dictionaries(backend, codec, self.guard)
         self._coherence = coherence
         self._background = background_timeout
-        self._checked: dict[str, float] = {}
+        self._looked_at: dict[str, float] = {}
         self._revisions: dict[str, int] = {}
         self._uses: dict[tuple[str, str], int] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -68,13 +69,13 @@ class Store:
         found = self.tier.get(place)
         if found is not None:
             self._note_use(place)
-            if time.monotonic() >= self._checked.get(collection, 0.0):
+            if time.monotonic() >= self._looked_at.get(collection, 0.0):
                 self._check(collection)
         return found
 
     def _check(self, collection: str) -> None:
         """Ask, behind this call, whether others changed the collection since the last time."""
-        self._checked[collection] = time.monotonic() + self._coherence
+        self._looked_at[collection] = time.monotonic() + self._coherence
         backend = self.backend
         if isinstance(backend, SupportsRevision):
             spawn(self._tasks, self._compare(backend, collection))
@@ -117,9 +118,11 @@ class Store:
         self, collection: str, keys: Sequence[str], parse: Parse, budget: Budget
     ) -> Held | None:
         """Return what the backend holds under the first of `keys` that it has, at most 1,000."""
-        if collection not in self._checked:
+        if collection not in self._looked_at:
             await self._first_look(collection, budget)
-        found = await self._fetch(collection, keys, budget)
+        found = self._checked(await self._get(collection, keys, budget))
+        if not self._can_open(found):
+            await self.dictionaries.load(collection, budget)
         for key in keys if found else ():
             if key in found:
                 held = self._accepted(collection, key, found[key], parse)
@@ -131,38 +134,43 @@ class Store:
         self, collection: str, keys: Sequence[str], parse: Parse, budget: Budget
     ) -> dict[str, Held]:
         """Return what the backend holds among `keys`, decoded and parsed; the rest are misses."""
-        if collection not in self._checked:
+        if collection not in self._looked_at:
             await self._first_look(collection, budget)
         result: dict[str, Held] = {}
         for start in range(0, len(keys), MOST_KEYS):
             batch = keys[start : start + MOST_KEYS]
-            for key, data in (await self._fetch(collection, batch, budget)).items():
+            found = self._checked(await self._get(collection, batch, budget))
+            if not self._can_open(found):
+                await self.dictionaries.load(collection, budget)
+            for key, data in found.items():
                 held = self._accepted(collection, key, data, parse)
                 if held is not None:
                     result[key] = held
         return result
 
-    async def _fetch(
-        self, collection: str, keys: Sequence[str], budget: Budget
-    ) -> Mapping[str, bytes]:
-        """Return the bytes that the backend has for `keys`; nothing when it fails."""
-        get = self.backend.get
-        found = await self.guard.run("get", lambda: get(collection, keys), budget, None)
-        if not isinstance(found, dict | Mapping):
-            if found is not None:
-                self.guard.warn("get", "garbage", f"returned {type(found).__name__}, not a mapping")
+    def _get(self, collection: str, keys: Sequence[str], budget: Budget) -> Awaitable[Any]:
+        """Return what the backend has for `keys`, whatever it is; `None` when it fails."""
+        return self.guard.run("get", partial(self.backend.get, collection, keys), budget, None)
+
+    def _checked(self, found: Any) -> Mapping[str, bytes]:
+        """Return `found` if it is what a backend should return; nothing otherwise."""
+        if found is None:
+            return {}
+        if not isinstance(found, Mapping):
+            self.guard.warn("get", "garbage", f"returned {type(found).__name__}, not a mapping")
             return {}
         for key, data in found.items():
             if type(data) is not bytes:
                 self.guard.warn("get", "garbage", f"{key}: {type(data).__name__}, not bytes")
                 return {}
-            if not self.codec.can_open(data):
-                await self.dictionaries.load(collection, budget)
         return found
+
+    def _can_open(self, found: Mapping[str, bytes]) -> bool:
+        return all(map(self.codec.can_open, found.values()))
 
     async def _first_look(self, collection: str, budget: Budget) -> None:
         """Learn the revision before the first entry is held: later changes are then noticed."""
-        self._checked[collection] = time.monotonic() + self._coherence
+        self._looked_at[collection] = time.monotonic() + self._coherence
         backend = self.backend
         if not isinstance(backend, SupportsRevision):
             return

@@ -5,9 +5,8 @@ from __future__ import annotations
 import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from typing import Final
+from typing import Final, NamedTuple
 
 from ..types import CacheEntry, CompletionResult
 
@@ -25,8 +24,7 @@ _PER_CALL: Final = 500
 _LARGEST_COST: Final = 10**9
 
 
-@dataclass(slots=True)
-class Held:
+class Held(NamedTuple):
     """An entry with its parsed answer. Shared by every hit, so it never changes.
 
     `result` is `None` for entries that are not completions (vectors).

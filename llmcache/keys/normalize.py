@@ -9,7 +9,7 @@ nobody has classified.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Any, Final
 
 from ..types._json import Json
@@ -55,24 +55,31 @@ def normalize_body(kind: str, body: Mapping[str, Json], *, native: bool) -> dict
         TypeError, ValueError: a value has no JSON form.
     """
     plan = _PLANS.get(kind, _NO_PLAN)
-    inherits = kind == "responses" and any(body.get(name) is not None for name in _CONTEXT)
+    absent = _EMPTY_IS_ABSENT.get(kind, _NOTHING)
+    # Responses: beside an inherited context, null and empty mean "nothing", absent "as before".
+    inherited: Container[str] = (
+        _INHERITED if kind == "responses" and _has_context(body) else _NOTHING
+    )
     out: dict[str, Json] = {}
     for name, value in body.items():
         normalizer = plan.get(name, ordered)
         if value is None and normalizer is not ordered:
-            # Responses: beside an inherited context, null means "nothing", absent "as before".
-            if inherits and name in _INHERITED:
+            if name in inherited:
                 out[name] = None
             continue
         normal = normalizer(value)
-        if normal is not DROPPED:
-            out[name] = normal
-    for name, empty in _EMPTY_IS_ABSENT.get(kind, ()):
-        if out.get(name) == empty and not (inherits and name in _INHERITED):
-            del out[name]
+        if normal is DROPPED or (
+            not normal and name in absent and normal == absent[name] and name not in inherited
+        ):
+            continue
+        out[name] = normal
     if native and kind in _NATIVE:
         _NATIVE[kind](out)
     return out
+
+
+def _has_context(body: Mapping[str, Json]) -> bool:
+    return any(body.get(name) is not None for name in _CONTEXT)
 
 
 def _dropped(_: Json) -> Json:
@@ -216,11 +223,12 @@ def _prompt_cache_options(value: Json) -> Json:
 _NO_PLAN: Final[_Special] = {}
 _CONTEXT: Final = ("previous_response_id", "prompt")
 _INHERITED: Final = frozenset({"tools", "instructions"})
-_EMPTY_IS_ABSENT: Final[Mapping[str, tuple[tuple[str, Json], ...]]] = {
-    "chat": (("tools", []), ("functions", []), ("stop", []), ("logit_bias", {})),
-    "responses": (("tools", []),),
-    "messages": (("tools", []), ("stop_sequences", [])),
-    "ollama.chat": (("tools", []),),
+_NOTHING: Final[Mapping[str, Json]] = {}
+_EMPTY_IS_ABSENT: Final[Mapping[str, Mapping[str, Json]]] = {
+    "chat": {"tools": [], "functions": [], "stop": [], "logit_bias": {}},
+    "responses": {"tools": []},
+    "messages": {"tools": [], "stop_sequences": []},
+    "ollama.chat": {"tools": []},
 }
 
 _SPECIAL: Final[Mapping[str, _Special]] = {

@@ -19,5 +19,5 @@ class Built:
         """Return an instance of values that have their final types already."""
         built = object.__new__(cls)
         # A field that is left out needs no place here: its default is the class's attribute.
-        built.__dict__.update(values)
+        object.__setattr__(built, "__dict__", values)
         return built
