@@ -152,7 +152,7 @@ def entry_of(key: str, answer: bytes, request: bytes) -> CacheEntry:
         recording,
         meta["kind"],
         known("model"),
-        tuple(_texts(known("tags", ()))),
+        tuple(_texts(meta["tags"])) if "tags" in meta else (),
         meta["created_at"],
         known("expires_at"),
         known("keep_until"),
@@ -193,8 +193,10 @@ def _components(digests: dict[str, Any]) -> dict[str, str]:
 def _pairs(headers: Iterable[Any]) -> tuple[tuple[str, str], ...]:
     pairs = []
     for header in headers:
+        if type(header) is not list:
+            raise _corrupt("a header is no list")
         name, value = header
-        if type(header) is not list or type(name) is not str or type(value) is not str:
+        if type(name) is not str or type(value) is not str:
             raise _corrupt("a header is no pair of texts")
         pairs.append((name, value))
     return tuple(pairs)

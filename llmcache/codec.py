@@ -231,9 +231,10 @@ class Codec:
             answer = self._unsealed(answer, _context(key, prefix, _ANSWER))
             if with_request:
                 request = self._unsealed(request, _context(key, prefix, _REQUEST))
-        decompressor = self._decompressors.get(dictionary_of(data))
+        name = _U32.unpack_from(data, HEADER_SIZE)[0] if flags & _WITH_DICTIONARY else 0
+        decompressor = self._decompressors.get(name)
         if decompressor is None:
-            raise _unreadable(f"dictionary {dictionary_of(data):08x} is missing")
+            raise _unreadable(f"dictionary {name:08x} is missing")
         if flags & _COMPRESSED:
             answer = _decompressed(decompressor, answer, answer_size)
         if with_request and flags & _REQUEST_COMPRESSED:

@@ -22,6 +22,7 @@ __all__ = [
     "EmbeddingOptions",
     "Replay",
     "TransportOptions",
+    "checked_object",
     "reject_unknown",
 ]
 
@@ -149,3 +150,14 @@ def reject_unknown(options: Mapping[str, Any], known: frozenset[str]) -> None:
             hint = f"; did you mean {close[0]!r}?" if close else ""
             reason = f"unknown option{hint} (a provider's own fields go into extra_body)"
             raise InvalidRequestError(name, reason)
+
+
+def checked_object(option: str, value: Any) -> Mapping[str, Json]:
+    """Return `value`.
+
+    Raises:
+        InvalidRequestError: naming the option, when it is no object.
+    """
+    if not isinstance(value, Mapping):
+        raise InvalidRequestError(option, f"must be an object, not {type(value).__name__}")
+    return value

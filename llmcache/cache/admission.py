@@ -41,8 +41,21 @@ def freshness(entry: CacheEntry, control: Control, now: float) -> Freshness:
     return Freshness.EXPIRED
 
 
-_TRUNCATED: Final = frozenset({"length", "max_tokens", "max_output_tokens", "incomplete"})
-_FILTERED: Final = frozenset({"content_filter"})
+# Finish reasons that say the answer is not complete, in lower case, without what may follow a
+# colon: OpenAI's and those that compatible servers add. Mistral has `error` and `model_length`,
+# DeepSeek `insufficient_system_resource`, vLLM and SGLang `abort`, Z.ai `network_error` and
+# `sensitive`; Gemini passes on words of its own, such as `SAFETY`.
+_TRUNCATED: Final = frozenset(
+    "length max_tokens max_output_tokens incomplete model_length "
+    "model_context_window_exceeded".split()
+)
+_FILTERED: Final = frozenset(
+    "content_filter sensitive safety recitation blocklist prohibited_content spii".split()
+)
+_FAILED: Final = frozenset(
+    "error abort aborted cancelled timeout network_error insufficient_system_resource "
+    "malformed_function_call function_call_filter".split()
+)
 
 
 def refusal(result: CompletionResult, *, store_truncated: bool) -> str | None:
@@ -54,9 +67,14 @@ def refusal(result: CompletionResult, *, store_truncated: bool) -> str | None:
     if not result.ok:
         return f"the answer is an error: {result.error or result.status}"
     reasons = [result.finish_reason, *(choice.finish_reason for choice in result.choices)]
-    if any(reason in _FILTERED for reason in reasons):
+    if not all(isinstance(reason, str | None) for reason in reasons):
+        return "a finish reason is no text"
+    given = {reason.partition(":")[0].lower() for reason in reasons if reason}
+    if given & _FILTERED:
         return "the content filter cut the answer"
-    if not store_truncated and any(reason in _TRUNCATED for reason in reasons):
+    if given & _FAILED:
+        return f"the answer ended in trouble: {', '.join(sorted(given & _FAILED))}"
+    if not store_truncated and given & _TRUNCATED:
         return "the length limit cut the answer (store_truncated=True stores such answers)"
     if result.choices:
         empty = any(not _says_something(choice) for choice in result.choices)

@@ -22,6 +22,7 @@ from ..options import Replay
 __all__ = ["CachePolicy", "Control"]
 
 _MAX_SAMPLES: Final = 1_000
+_PACES: Final[tuple[Replay, ...]] = ("instant", "recorded")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ class Control:
         """
         cached = bool(options.get("cache_response", False))
         mode = options.get("mode") or "auto"
-        if mode not in {"auto", "offline"}:
+        if mode not in ("auto", "offline"):
             raise InvalidRequestError("mode", f"must be 'auto' or 'offline', not {mode!r}")
         offline = mode == "offline"
         regen = cached and bool(options.get("regen_cache"))
@@ -109,7 +110,7 @@ class Control:
             stale_if_error=_option(options, "stale_if_error", policy.stale_if_error) or 0.0,
             store_truncated=bool(_default(options, "store_truncated", policy.store_truncated)),
             tags=_tags(options.get("tags") or ()),
-            replay=_replay(options.get("replay", "instant")),
+            replay=_replay(_default(options, "replay", "instant")),
         )
 
 
@@ -162,9 +163,9 @@ def _tags(tags: Any) -> tuple[str, ...]:
 
 
 def _replay(replay: Any) -> Replay:
-    if replay in {"instant", "recorded"}:
-        chosen: Replay = replay
-        return chosen
+    for chosen in _PACES:
+        if replay == chosen:
+            return chosen
     if isinstance(replay, bool) or not isinstance(replay, int | float) or not replay > 0:
         reason = f"must be 'instant', 'recorded' or a speed above 0, not {replay!r}"
         raise InvalidRequestError("replay", reason)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 from ..errors import CacheMissError
 from ..keys.canonical import digest
@@ -26,6 +27,8 @@ from .turn import turn
 __all__ = ["Embedder"]
 
 _Found = dict[str, Held]
+_Parsed = tuple[tuple[float, ...], Usage | None, str | None]
+_Place = TypeVar("_Place", str, int)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,8 @@ class Embedder:
             recordings = await call.send(range(len(call.requests)))
             self._delivery.counters.bypassed += 1
             info = CacheInfo("bypass", reason="cache_response=False", items=len(recordings))
-            return _result([call.parse(recording) for recording in recordings], info)
+            parsed = dict(enumerate(map(call.parse, recordings)))
+            return _result(parsed, range(len(recordings)), info)
         keys = [request.key(control.sample) for request in call.requests]
         budget = Budget(self._deadline)
         found = await self._read(call, control, keys, budget) if control.reads else {}
@@ -96,7 +100,8 @@ class Embedder:
             items_hit=known,
             _reject=partial(self._reject, control.collection, [vectors[k].entry for k in keys]),
         )
-        return _result([call.parse(vectors[key].entry.recording) for key in keys], info)
+        said = {key: call.parse(held.entry.recording) for key, held in vectors.items()}
+        return _result(said, keys, info)
 
     async def _fly(
         self,
@@ -195,12 +200,13 @@ class Embedder:
 
 
 def _result(
-    parsed: Sequence[tuple[tuple[float, ...], Usage | None, str | None]], info: CacheInfo
+    parsed: Mapping[_Place, _Parsed], order: Sequence[_Place], info: CacheInfo
 ) -> EmbeddingResult:
-    usages = [usage for _, usage, _ in parsed if usage is not None]
+    """Return the vectors in `order`; what is in it twice was paid once."""
+    usages = [usage for _, usage, _ in parsed.values() if usage is not None]
     return EmbeddingResult(
-        embeddings=tuple(vector for vector, _, _ in parsed),
+        embeddings=tuple(parsed[place][0] for place in order),
         usage=Usage.sum(usages) if usages else None,
-        model=next((model for _, _, model in parsed if model), None),
+        model=next((model for _, _, model in parsed.values() if model), None),
         cache=info,
     )

@@ -129,7 +129,7 @@ class Maker:
                     break
         finally:
             await close(stream)
-        flaw = None if decoder.is_whole else "the stream ended without its terminal marker"
+        flaw = None if decoder.is_whole else "no terminal marker of the stream or of a choice"
         if recorder.overflown:
             flaw = "the stream is larger than max_entry_bytes"
         result = decoder.finish()

@@ -195,18 +195,17 @@ class CacheManager(Upkeep):
         held = self.store.held(control.collection, key) if control.reads else None
         if held is not None and _state(held, control) is Freshness.FRESH:
             return self._delivery.hit(held, control, "memory")
-        return await self._complete(call, control, key, held)
-
-    async def _complete(
-        self, call: Call, control: Control, key: str, held: Held | None
-    ) -> CompletionResult:
-        """Take the path from where memory did not answer; `held` is what it has, past its time."""
         asked = _Asked(call)
         budget = Budget(self._deadline, before_waiting=asked.own)
         stored = await self._stored(call, control, key, held, budget)
         if stored.held is not None and stored.serves(control):
             return self._serve(stored.held, stored, asked, control)
-        call = asked.own()
+        return await self._fresh(asked.own(), control, key, budget, stored)
+
+    async def _fresh(
+        self, call: Call, control: Control, key: str, budget: Budget, stored: _Stored
+    ) -> CompletionResult:
+        """Return the answer of a flight; `stored` is what may stand in when the provider fails."""
         if not control.calls:
             raise await self._offline_miss(call.request, control, key)
         place = (control.collection, key) if control.is_plain else None
@@ -317,7 +316,7 @@ class CacheManager(Upkeep):
         """Return the best that memory (`held`) and the backend have for a call."""
         if not control.reads:
             return _NOTHING
-        state = _state(held, control)
+        state = Freshness.EXPIRED if held is None else _state(held, control)
         # A flight in progress knows better than the backend; it looked there itself.
         place = (control.collection, key) if control.is_plain else None
         if state is not Freshness.FRESH and self._flights.find(place) is None:
@@ -395,8 +394,8 @@ def _check_allowed(call: Call, control: Control, reason: str) -> None:
         raise CacheMissError(f"{key} ({reason})", collection=control.collection)
 
 
-def _state(held: Held | None, control: Control) -> Freshness:
-    return Freshness.EXPIRED if held is None else freshness(held.entry, control, time.time())
+def _state(held: Held, control: Control) -> Freshness:
+    return freshness(held.entry, control, time.time())
 
 
 async def _events_of(flight: Flight[Answer]) -> AsyncGenerator[StreamEvent, None]:

@@ -156,7 +156,7 @@ class Store:
         """Return `found` if it is what a backend should return; nothing otherwise."""
         if found is None:
             return {}
-        if not isinstance(found, Mapping):
+        if type(found) is not dict and not isinstance(found, Mapping):
             self.guard.warn("get", "garbage", f"returned {type(found).__name__}, not a mapping")
             return {}
         for key, data in found.items():

@@ -48,6 +48,7 @@ _LISTED: Final = 100
 _LONGEST_LINE: Final = 256 * 2**20
 # Times and spans in seconds: the year 30 000 is far enough, and what is beyond overflows.
 _LARGEST: Final = 1e12
+_OK: Final = 200
 _PATIENCE: Final = 10.0
 
 
@@ -87,14 +88,15 @@ def line_of_entry(collection: str, entry: CacheEntry) -> str:
         "duration": entry.duration,
         "cost": entry.cost,
         "headers": dict(recording.headers),
+        "status": None if recording.status == _OK else recording.status,
         "request": json.loads(entry.identity) if entry.identity else None,
         "components": dict(entry.components),
     }
-    if recording.events is not None:
-        line["events"] = [_event_line(event) for event in recording.events]
-    else:
-        line |= _bytes_field("body", recording.body or b"")
     slim = {name: value for name, value in line.items() if value not in (None, [], {})}
+    if recording.events is not None:
+        slim["events"] = [_event_line(event) for event in recording.events]
+    else:
+        slim |= _bytes_field("body", recording.body or b"")
     return json.dumps(slim, ensure_ascii=False)
 
 
@@ -153,15 +155,19 @@ def entry_from_line(text: str) -> tuple[str, CacheEntry]:
 
 def _recording(line: Mapping[str, Any]) -> Recording:
     headers = tuple(_text_map(line.get("headers") or {}, "headers").items())
+    status = line.get("status", _OK)
+    if type(status) is not int:
+        msg = f"status must be a number of HTTP's, not {status!r}"
+        raise TypeError(msg)
     if "events" not in line:
-        return Recording(body=_bytes(line, "body"), headers=headers)
+        return Recording(body=_bytes(line, "body"), headers=headers, status=status)
     events = [
         WireEvent(
             _bytes(event, "data"), _optional(event, "event"), _number(event["offset"], "offset")
         )
         for event in line["events"]
     ]
-    return Recording(events=tuple(events), headers=headers)
+    return Recording(events=tuple(events), headers=headers, status=status)
 
 
 def _bytes(line: Mapping[str, Any], name: str) -> bytes:

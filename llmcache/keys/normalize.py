@@ -42,7 +42,7 @@ def is_object(value: Json) -> bool:
 
 def is_list(value: Json) -> bool:
     """Return whether `value` is a JSON list."""
-    return isinstance(value, list | tuple)
+    return type(value) is list or isinstance(value, list | tuple)
 
 
 def normalize_body(kind: str, body: Mapping[str, Json], *, native: bool) -> dict[str, Json]:
@@ -67,7 +67,7 @@ def normalize_body(kind: str, body: Mapping[str, Json], *, native: bool) -> dict
             if name in inherited:
                 out[name] = None
             continue
-        normal = normalizer(value)
+        normal = value if normalizer is _deep and type(value) is str else normalizer(value)
         if normal is DROPPED or (
             not normal and name in absent and normal == absent[name] and name not in inherited
         ):
@@ -102,7 +102,7 @@ def _deep(value: Json) -> Json:
 
 def _object(value: Json, special: _Special | None = None) -> Json:
     """Normalize an object that belongs to an API: nulls and prompt-cache marks do not count."""
-    if not is_object(value):
+    if type(value) is not dict and not is_object(value):
         return _deep(value)
     out: dict[str, Json] = {}
     for name, item in value.items():
@@ -117,7 +117,9 @@ def _object(value: Json, special: _Special | None = None) -> Json:
 
 
 def _objects(value: Json, special: _Special | None = None) -> Json:
-    return [_object(item, special) for item in value] if is_list(value) else _deep(value)
+    if type(value) is list or is_list(value):
+        return [_object(item, special) for item in value]
+    return _deep(value)
 
 
 # --- messages and parts -----------------------------------------------------------------

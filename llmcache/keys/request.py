@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
@@ -18,16 +19,18 @@ __all__ = ["KEY_VERSION", "Request", "key_of_identity", "normalize_endpoint"]
 
 KEY_VERSION: Final = "v1"
 
-_NATIVE_HOSTS: Final[Mapping[str, str]] = {
-    "chat": "api.openai.com",
-    "responses": "api.openai.com",
-    "completions": "api.openai.com",
-    "embedding": "api.openai.com",
-    "messages": "api.anthropic.com",
+_NATIVE_ORIGINS: Final[Mapping[str, str]] = {
+    "chat": "https://api.openai.com/",
+    "responses": "https://api.openai.com/",
+    "completions": "https://api.openai.com/",
+    "embedding": "https://api.openai.com/",
+    "messages": "https://api.anthropic.com/",
 }
 # The version for which Anthropic documents that temperature 1.0 is the default.
 _DEFAULTS_VERSION: Final = "2023-06-01"
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+# https://url.spec.whatwg.org/#forbidden-host-code-points, as far as urlsplit lets them through.
+_NOT_IN_HOST: Final = re.compile(r"[\s\x00-\x1f\x7f<>\\^|]")
 _PROMPT_KINDS: Final = frozenset({"completions", "ollama.generate"})
 # What stands in a scope for the turn that may be any; no turn is a null.
 _ANY_TURN: Final = None
@@ -46,6 +49,7 @@ def normalize_endpoint(url: str) -> str:
         InvalidRequestError: not an http(s) URL.
     """
     try:
+        url.encode()  # a lone surrogate is no text
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
@@ -54,6 +58,8 @@ def normalize_endpoint(url: str) -> str:
     scheme = parts.scheme.lower()
     if scheme not in _DEFAULT_PORTS or not parts.hostname:
         raise InvalidRequestError("base_url", "must be an http or https URL with a host")
+    if _NOT_IN_HOST.search(parts.hostname):
+        raise InvalidRequestError("base_url", "has a character in its host that no host has")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     if port is not None and port != _DEFAULT_PORTS[scheme]:
         host = f"{host}:{port}"
@@ -120,7 +126,7 @@ class Request(NamedTuple):
         Raises:
             InvalidRequestError: as `identity`.
         """
-        return f"{KEY_VERSION}:{digest(self.identity(sample))}"
+        return key_of_identity(self._encoded(self._identity(self.body, sample)))
 
     def scope(self) -> str:
         """Return the hash of everything but the last user turn: matching by meaning stays inside."""
@@ -155,15 +161,14 @@ class Request(NamedTuple):
 
     def normalized(self) -> dict[str, Json]:
         """Return the body after the rules; what is hashed."""
-        native = self._is_native()
-        body = normalize_body(self.kind, self.body, native=native)
+        body = normalize_body(self.kind, self.body, native=self._is_native())
         if self.rules.merge:
             apply_merges(self.kind, body, self.rules.merge)
         return body
 
     def _is_native(self) -> bool:
-        host = _NATIVE_HOSTS.get(self.kind)
-        if host is None or not self.endpoint.startswith(f"https://{host}/"):
+        origin = _NATIVE_ORIGINS.get(self.kind)
+        if origin is None or not self.endpoint.startswith(origin):
             return False
         return self.kind != "messages" or self.api.get("anthropic-version") == _DEFAULTS_VERSION
 

@@ -77,8 +77,11 @@ def _hosted(kind: str, tools: Json) -> str | None:
 
 
 def _turn_state(kind: str, turns: Json) -> str | None:
-    for turn in turns if is_list(turns) else ():
-        if not is_object(turn) or _is_plain(turn):
+    for turn in turns if type(turns) is list or is_list(turns) else ():
+        # Most turns are text and a role, and nothing else. This is asked of every call.
+        if type(turn) is dict and len(turn) == 2 and type(turn.get("content")) is str:  # noqa: PLR2004
+            continue
+        if not is_object(turn):
             continue
         for holder in _objects(turn):
             if holder.get("file_id"):
@@ -89,11 +92,6 @@ def _turn_state(kind: str, turns: Json) -> str | None:
         if kind == "responses" and _is_reference(turn):
             return "an item reference refers to server state"
     return None
-
-
-def _is_plain(turn: Mapping[str, Any]) -> bool:
-    """Whether a turn is text and nothing else, as most are."""
-    return type(turn.get("content")) is str and len(turn) == 2  # noqa: PLR2004 - and its role
 
 
 def _is_reference(item: Mapping[str, Any]) -> bool:

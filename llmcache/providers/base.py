@@ -39,8 +39,10 @@ __all__ = [
 class StreamDecoder(Protocol):
     """Understands one stream: wire events in, neutral events out. One per stream."""
 
-    terminal: bool
-    """The terminal marker was seen; whatever follows is not part of the answer."""
+    @property
+    def terminal(self) -> bool:
+        """Whether the terminal marker was seen; whatever follows is not part of the answer."""
+        ...
 
     def feed(self, event: WireEvent) -> list[StreamEvent]:
         """Return what `event` means; nothing for what only belongs to the protocol.

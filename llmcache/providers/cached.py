@@ -148,9 +148,11 @@ class CachedProvider(BaseProvider):
         self, options: Mapping[str, Any], known: frozenset[str]
     ) -> tuple[Control, dict[str, Any]]:
         """Split the options of a call into what the cache understands and the rest."""
-        control = self._seen(options)
-        if control is not None:
-            return control, {}
+        try:
+            # The same few combinations come again and again, most of them with no other option.
+            return self._controls[tuple(options.items())], {}
+        except (KeyError, TypeError):  # a list cannot be looked up
+            pass
         chosen: dict[str, Any] = {}
         rest: dict[str, Any] = {}
         for name, value in options.items():
@@ -160,16 +162,11 @@ class CachedProvider(BaseProvider):
                 rest[name] = value
         if not rest.keys() <= known:
             reject_unknown(rest, known)
-        return self._seen(chosen) or self._checked(chosen), rest
-
-    def _seen(self, chosen: Mapping[str, Any]) -> Control | None:
-        """Return the control of a combination that was checked before: the same few come again."""
-        try:
-            return self._controls.get(tuple(chosen.items()))
-        except TypeError:  # a list cannot be looked up
-            return None
+        return self._checked(chosen), rest
 
     def _checked(self, chosen: Mapping[str, Any]) -> Control:
+        with suppress(KeyError, TypeError):
+            return self._controls[tuple(chosen.items())]
         control = Control.of(chosen, self._cache.policy, self._cache.collection)
         if not self._enabled and (control.reads or control.writes):
             msg = (

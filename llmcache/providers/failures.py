@@ -9,6 +9,8 @@ FastAPI servers and Voyage (`detail`), plain text.
 from __future__ import annotations
 
 import email.utils
+import math
+import re
 import time
 from collections.abc import Mapping
 from typing import Any, Final
@@ -19,6 +21,7 @@ from ..errors import (
     AuthenticationError,
     BadRequestError,
     ConflictError,
+    ConnectionFailedError,
     ContentFilteredError,
     ContextLengthError,
     InvalidResponseError,
@@ -57,11 +60,22 @@ _BY_CODE: Final[Mapping[str, type[ProviderError]]] = {
     "rate_limit_exceeded": RateLimitError,
     "server_error": ServerError,
 }
+# Said beside many a status, which then knows better; in a 200 it is all there is.
+_BY_TYPE: Final[Mapping[str, type[ProviderError]]] = {
+    "authentication_error": AuthenticationError,
+    "invalid_request_error": BadRequestError,
+    "not_found_error": NotFoundError,
+    "permission_error": PermissionDeniedError,
+    "rate_limit_error": RateLimitError,
+    "timeout_error": ResponseTimeoutError,
+}
+# Another attempt may find these gone.
+_PASSING: Final = (RateLimitError, ServerError, ConflictError, ConnectionFailedError)
+_LASTING: Final = (QuotaExceededError, InvalidResponseError)
 _TOO_LONG: Final = ("maximum context length", "prompt is too long", "context window")
-_RETRYABLE: Final = frozenset({408, 409, 429})
 _SERVER_ERRORS: Final = 500
 _CLIENT_ERRORS: Final = 400
-_LAST_STATUS: Final = 599
+_ERROR_STATUS: Final = re.compile(r"[45][0-9][0-9]")
 _SNIPPET: Final = 300
 _REQUEST_ID: Final = ("x-request-id", "request-id", "apim-request-id", "cf-ray")
 
@@ -87,7 +101,7 @@ def error_from_json(
     """
     message, code = _message(data)
     inner = _inner_status(data, code)
-    text = message or snippet(orjson.dumps(data))
+    text = message or snippet(_encoded(data))
     return _typed(provider, inner, text, code, status, headers or {})
 
 
@@ -105,11 +119,11 @@ def _typed(
     headers: Mapping[str, str],
 ) -> ProviderError:
     error_type = _class(inner, code, message)
-    retryable = inner is None or inner in _RETRYABLE or inner >= _SERVER_ERRORS
+    retryable = issubclass(error_type, _PASSING)
     asked = headers.get("x-should-retry", "").lower()
     if asked in {"true", "false"}:
         retryable = asked == "true"
-    if issubclass(error_type, QuotaExceededError | InvalidResponseError):
+    if issubclass(error_type, _LASTING):
         retryable = False
     return error_type(
         message,
@@ -129,7 +143,7 @@ def _class(status: int | None, code: str | None, message: str) -> type[ProviderE
     if status in {400, 413} and any(phrase in lowered for phrase in _TOO_LONG):
         return ContextLengthError
     if status is None:
-        return ServerError
+        return _BY_TYPE.get(code or "", ServerError)
     if status in _BY_STATUS:
         return _BY_STATUS[status]
     if status >= _SERVER_ERRORS:
@@ -154,8 +168,15 @@ def _text(value: Json) -> str | None:
     if isinstance(value, str):
         return value
     if isinstance(value, list) and value:
-        return orjson.dumps(value).decode()[:_SNIPPET]
+        return _encoded(value).decode()[:_SNIPPET]
     return None
+
+
+def _encoded(data: Json) -> bytes:
+    try:
+        return orjson.dumps(data)
+    except TypeError:  # it reads deeper nesting than it writes
+        return b"nested too deeply"
 
 
 def _inner_status(data: Json, code: str | None) -> int | None:
@@ -163,7 +184,7 @@ def _inner_status(data: Json, code: str | None) -> int | None:
     holder = error if isinstance(error, Mapping) else {}
     for value in (holder.get("status"), holder.get("status_code"), code):
         text = str(value)
-        if text.isdecimal() and _CLIENT_ERRORS <= int(text) <= _LAST_STATUS:
+        if _ERROR_STATUS.fullmatch(text):
             return int(text)
     return None
 
@@ -173,18 +194,26 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
     `None` when it does not say, or says nothing usable (zero, negative, in the past).
     """
-    wait: float | None = None
-    milliseconds, seconds = headers.get("retry-after-ms"), headers.get("retry-after")
-    try:
-        if milliseconds is not None:
-            wait = float(milliseconds) / 1000
-        elif seconds is not None:
-            wait = float(seconds)
-    except ValueError:
-        parsed = email.utils.parsedate_tz(seconds or "")
-        wait = None if parsed is None else email.utils.mktime_tz(parsed) - time.time()
+    milliseconds = _number(headers.get("retry-after-ms")) / 1000
+    seconds = headers.get("retry-after")
+    waits = (milliseconds, _number(seconds), _seconds_until(seconds))
     # NaN compares false with everything, so it is not usable either.
-    return wait if wait is not None and 0 < wait < float("inf") else None
+    return next((wait for wait in waits if 0 < wait < math.inf), None)
+
+
+def _number(text: str | None) -> float:
+    try:
+        return float(text or "nan")
+    except ValueError:
+        return math.nan
+
+
+def _seconds_until(date: str | None) -> float:
+    try:
+        parsed = email.utils.parsedate_tz(date or "")
+        return math.nan if parsed is None else email.utils.mktime_tz(parsed) - time.time()
+    except (ValueError, OverflowError):  # a date that no calendar has
+        return math.nan
 
 
 def snippet(body: bytes) -> str:

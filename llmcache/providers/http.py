@@ -11,8 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
-import json
-import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
@@ -28,41 +26,25 @@ from ..errors import (
     ResponseTimeoutError,
     StreamInterruptedError,
 )
-from ..keys.canonical import locate
 from ..types._json import Json
 from .failures import embedded_error, error_from_json, error_from_response
+from .outgoing import check_headers, encode_body
+from .redirects import send
+from .retry import Retry, check_time_out
 
-__all__ = ["HTTPReply", "HTTPStream", "HTTPTransport", "Retry"]
+__all__ = ["HTTPReply", "HTTPStream", "HTTPTransport"]
 
 T = TypeVar("T")
 
 # The Stainless SDKs' numbers: what servers are used to (openai-python `_constants.py`).
-_MAX_BACKOFF: Final = 8.0
-_MAX_WAIT: Final = 120.0
 _CONNECT_TIMEOUT: Final = 5.0
 _MAX_CONNECTIONS: Final = 1000
 _MAX_KEEPALIVE: Final = 100
-_ERROR_STATUS: Final = 400
+# The time-out of an httpx client whose maker said nothing: far too short for a model.
+_HTTPX_TIMEOUT: Final = 5.0
 _MAX_ERROR_BODY: Final = 2**20
 # Headers that say something about the answer, and nothing about the account.
 _KEPT_HEADERS: Final = ("x-request-id", "request-id", "apim-request-id", "openai-processing-ms")
-
-
-@dataclass(frozen=True, slots=True)
-class Retry:
-    """How often to try, and how long to wait before the second attempt (seconds; doubles)."""
-
-    attempts: int = 3
-    backoff: float = 1.0
-
-    def wait(self, attempt: int, error: ProviderError) -> float | None:
-        """Return the seconds to wait after failed `attempt` (from 1), `None` to give up."""
-        if attempt >= self.attempts or not error.retryable:
-            return None
-        if error.retry_after is not None:
-            return error.retry_after if error.retry_after <= _MAX_WAIT else None
-        delay = min(_MAX_BACKOFF, self.backoff * 2.0 ** (attempt - 1))
-        return delay * (1 - 0.25 * random.random())  # noqa: S311 - jitter, not a secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,22 +92,27 @@ class HTTPStream:
 class HTTPTransport:
     """Posts JSON to one provider."""
 
-    def __init__(  # noqa: PLR0913 - connection settings; all but the first two have defaults
+    def __init__(
         self,
         provider: str,
         headers: Mapping[str, str],
         *,
         timeout: float | None = 600.0,
         http_client: Any = None,
-        secrets: tuple[str, ...] = (),
         max_body_bytes: int = 256 * 2**20,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """`timeout` is seconds without a byte; `secrets` never appear in an error."""
+        """`headers` have lower-case names; `timeout` is seconds without a byte, `None` for no limit.
+
+        A time-out that `http_client` was made with holds in its place.
+
+        Raises:
+            InvalidRequestError: `timeout` is not above 0.
+        """
+        check_time_out(timeout)
         self.provider = provider
-        self._headers = dict(headers)
+        self.headers: Mapping[str, str] = dict(headers)
         self._timeout = timeout
-        self._secrets = tuple(secret for secret in secrets if secret)
         self._max_body_bytes = max_body_bytes
         self._sleep = sleep
         self._given = http_client
@@ -145,14 +132,14 @@ class HTTPTransport:
         """Return the response to `body`, after as many attempts as `retry` allows.
 
         Raises:
-            InvalidRequestError: `body` has no JSON form.
+            InvalidRequestError: `body` has no JSON form, or a header cannot be sent.
             ProviderError: the last attempt's failure, typed; also for an error
                 inside a response whose status is 200.
         """
-        content = encode_body(body)
+        content, sent = encode_body(body), self._sent_headers(headers)
 
         async def attempt() -> HTTPReply:
-            response = await self._open(url, content, headers, timeout)
+            response = await self._open(url, content, sent, timeout)
             try:
                 reply = await self._read(response)
             finally:
@@ -177,10 +164,10 @@ class HTTPTransport:
         Raises:
             InvalidRequestError, ProviderError: as `post`.
         """
-        content = encode_body(body)
+        content, sent = encode_body(body), self._sent_headers(headers)
 
         async def attempt() -> HTTPStream:
-            return HTTPStream(self, await self._open(url, content, headers, timeout))
+            return HTTPStream(self, await self._open(url, content, sent, timeout))
 
         return await self._attempts(attempt, retry)
 
@@ -202,10 +189,10 @@ class HTTPTransport:
             message = f"no answer in time ({type(error).__name__})"
             raise self._failure(ResponseTimeoutError, message) from error
         except (library.HTTPError, library.StreamError, OSError) as error:
-            message = f"{type(error).__name__}: {self._redacted(str(error)) or 'connection broken'}"
+            message = f"{type(error).__name__}: {str(error) or 'connection broken'}"
             raise self._failure(broken, message) from error
-        except library.InvalidURL as error:
-            raise InvalidRequestError("base_url", self._redacted(str(error))) from error
+        except (library.InvalidURL, UnicodeError) as error:  # the latter from names like `xn--`
+            raise InvalidRequestError("base_url", str(error)) from error
 
     def _failure(self, kind: type[ProviderError], message: str) -> ProviderError:
         return kind(message, provider=self.provider, retryable=True)
@@ -222,36 +209,39 @@ class HTTPTransport:
             number += 1
             await self._sleep(wait)
 
+    def _sent_headers(self, extra: Mapping[str, str] | None) -> dict[str, str]:
+        check_headers(self.headers, "headers")
+        check_headers(extra or {}, "extra_headers")
+        return {**self.headers, **(extra or {})}
+
     async def _open(
         self,
         url: str,
         content: bytes,
-        headers: Mapping[str, str] | None,
+        headers: Mapping[str, str],
         timeout: float | None,  # noqa: ASYNC109 - httpx's own, per phase
     ) -> Any:
         client = self._client()
-        options: dict[str, Any] = {}
-        seconds = timeout if timeout is not None or self._given is not None else self._timeout
-        if seconds is not None:
-            connect = min(_CONNECT_TIMEOUT, seconds)
-            options["timeout"] = self._library.Timeout(seconds, connect=connect)
         with self.translated(ConnectionFailedError):
-            request = client.build_request(
-                "POST",
-                url,
-                content=content,
-                headers={**self._headers, **(headers or {})},
-                **options,
-            )
-            response = await client.send(request, stream=True)
-        if response.status_code < _ERROR_STATUS:
+            options = self._time_out(client, timeout)
+            request = client.build_request("POST", url, content=content, headers=headers, **options)
+            response = await send(client, request, self._library)
+        if response.is_success:
             return response
         try:
             body = await self._read_start(response)
         finally:
             await response.aclose()
-        error = error_from_response(self.provider, response.status_code, response.headers, body)
-        raise self._clean(error)
+        raise error_from_response(self.provider, response.status_code, response.headers, body)
+
+    def _time_out(self, client: Any, seconds: float | None) -> dict[str, Any]:
+        """Return the time-out as an option: the call's, else the client's own, else the provider's."""
+        if seconds is None:
+            if client.timeout != self._library.Timeout(_HTTPX_TIMEOUT):
+                return {}
+            seconds = self._timeout
+        connect = _CONNECT_TIMEOUT if seconds is None else min(_CONNECT_TIMEOUT, seconds)
+        return {"timeout": self._library.Timeout(seconds, connect=connect)}
 
     async def _read(self, response: Any) -> HTTPReply:
         pieces, size = [], 0
@@ -280,12 +270,14 @@ class HTTPTransport:
         except orjson.JSONDecodeError:
             return  # the caller says what is wrong with it
         if embedded_error(data):
-            raise self._clean(error_from_json(self.provider, data, reply.status, reply.headers))
+            raise error_from_json(self.provider, data, reply.status, reply.headers)
 
     def _client(self) -> Any:
         if self._given is not None:
             if self._library is None:
-                self._library = importlib.import_module(_library_of(self._given))
+                self._library = _library_of(self._given)
+            if self._given.is_closed:
+                raise InvalidRequestError("http_client", "is closed")
             return self._given
         loop = asyncio.get_running_loop()
         if self._own is None or self._loop is not loop:
@@ -298,35 +290,14 @@ class HTTPTransport:
             self._loop = loop
         return self._own
 
-    def _clean(self, error: ProviderError) -> ProviderError:
-        error.message = self._redacted(error.message)
-        error.args = tuple(self._redacted(str(argument)) for argument in error.args)
-        return error
 
-    def _redacted(self, text: str) -> str:
-        for secret in self._secrets:
-            text = text.replace(secret, "[redacted]")
-        return text
-
-
-def encode_body(body: Mapping[str, Json]) -> bytes:
-    """Return `body` as compact JSON.
-
-    Raises:
-        InvalidRequestError: naming the place of NaN, a lone surrogate or a foreign object.
-    """
-    try:
-        text = json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-        return text.encode("utf-8")
-    except (TypeError, ValueError, RecursionError) as error:
-        found = None if isinstance(error, RecursionError) else locate(body)
-        raise found or InvalidRequestError("body", str(error)) from error
-
-
-def _library_of(client: Any) -> str:
+def _library_of(client: Any) -> Any:
+    """Return the module that an asynchronous client comes from: httpx, or httpx2."""
     for kind in type(client).__mro__:
         root = kind.__module__.partition(".")[0]
         if root.startswith("httpx"):
-            return root
+            library = importlib.import_module(root)
+            if isinstance(client, library.AsyncClient):
+                return library
     msg = f"must be an httpx.AsyncClient, not {type(client).__name__}"
     raise InvalidRequestError("http_client", msg)

@@ -19,10 +19,12 @@ from ..settings import environment
 from ..types import MessageInput
 from ..types._json import Json
 from .cached import CachedProvider
-from .http import HTTPTransport, Retry
+from .http import HTTPTransport
 from .openai_call import ChatCall, Delivery, EmbeddingCall
 from .openai_chat import ChatDialect, chat_body
-from .openai_embeddings import EMBED_FIELDS, embedding_inputs
+from .openai_embeddings import embedding_body, embedding_inputs
+from .outgoing import lowered
+from .retry import Retry, check_time_out
 
 __all__ = ["OpenAIProvider"]
 
@@ -42,6 +44,7 @@ _PROVIDERS: Final[Mapping[str, str]] = {
 }
 # Headers that choose what the API does, and so belong to the key.
 _API_HEADERS: Final = frozenset({"openai-beta"})
+_TRAVEL: Final = frozenset({"attempts", "backoff", "timeout", "extra_headers"})
 
 
 class OpenAIProvider(CachedProvider):
@@ -90,7 +93,8 @@ class OpenAIProvider(CachedProvider):
             cache_options: more arguments of `CacheManager`, such as `memory_bytes`.
             key_rules: which requests count as equal beyond the safe rules.
             tenant: a namespace of keys that others do not share.
-            timeout: seconds without a byte.
+            timeout: seconds without a byte, `None` for no limit. An `http_client`
+                that was made with a time-out keeps it.
             attempts: tries in all.
             backoff: seconds before the second try; doubles.
             headers: more HTTP headers for every request.
@@ -98,11 +102,12 @@ class OpenAIProvider(CachedProvider):
 
         Raises:
             ConfigurationError: an unknown backend, a bad folder or collection name.
-            InvalidRequestError: `base_url` is not an http(s) URL.
+            InvalidRequestError: `base_url` is not an http(s) URL; headers, attempts,
+                backoff or time-out of the wrong shape.
         """
         self.model = _model_name(model)
         self._base_url = (base_url or environment("OPENAI_BASE_URL") or _BASE_URL).rstrip("/")
-        host = urlsplit(self._base_url).hostname or ""
+        host = urlsplit(normalize_endpoint(self._base_url)).hostname or ""
         self._native = host == _NATIVE_HOST
         self.name = _PROVIDERS.get(host, "azure" if host.endswith(_AZURE_SUFFIX) else host)
         self._chat_url = _join(self._base_url, "chat/completions")
@@ -110,18 +115,15 @@ class OpenAIProvider(CachedProvider):
         self._embeddings_url = _join(self._base_url, "embeddings")
         self._embeddings_endpoint = normalize_endpoint(self._embeddings_url)
         self._api_key = api_key or environment("OPENAI_API_KEY")
-        self._api = {**_scope(organization, project), **_api_headers(headers or {})}
+        own_headers = lowered(headers or {}, "headers")
+        self._api = {**_scope(organization, project), **_api_headers(own_headers)}
         self._rules = key_rules
         self._tenant = tenant
         self._retry = Retry(attempts, backoff)
         self._dialect = ChatDialect(self.name)
-        wire_headers = self._wire_headers(host, organization, project, headers)
+        wire_headers = self._wire_headers(host, organization, project)
         self._transport = HTTPTransport(
-            self.name,
-            wire_headers,
-            timeout=timeout,
-            http_client=http_client,
-            secrets=(self._api_key or "",),
+            self.name, {**wire_headers, **own_headers}, timeout=timeout, http_client=http_client
         )
         self._chat_delivery = Delivery(self._transport, self._chat_url, self._retry)
         self._embed_delivery = Delivery(self._transport, self._embeddings_url, self._retry)
@@ -139,11 +141,7 @@ class OpenAIProvider(CachedProvider):
         )
 
     def _wire_headers(
-        self,
-        host: str,
-        organization: str | None,
-        project: str | None,
-        headers: Mapping[str, str] | None,
+        self, host: str, organization: str | None, project: str | None
     ) -> dict[str, str]:
         wire = {
             "accept": "application/json",
@@ -159,53 +157,52 @@ class OpenAIProvider(CachedProvider):
             wire["openai-organization"] = organization
         if project:
             wire["openai-project"] = project
-        wire.update({name.lower(): value for name, value in (headers or {}).items()})
         return wire
 
     def _call(self, messages: MessageInput, options: Mapping[str, Any]) -> ChatCall:
-        model = _model_name(options.get("model") or self.model)
+        model = self._model(options)
         body = chat_body(model, messages, options, native=self._native)
         request = self._request("chat", self._chat_endpoint, body, options)
-        return ChatCall(request, self._dialect, self._delivery(self._chat_delivery, options))
+        dialect, count = self._dialect, body.get("n")
+        if count is not None and isinstance(count, int) and count > 1:
+            dialect = ChatDialect(self.name, count)
+        return ChatCall(request, dialect, self._delivery(self._chat_delivery, options))
+
+    def _model(self, options: Mapping[str, Any]) -> str:
+        model = options.get("model") or self.model
+        return model if type(model) is str else _model_name(model)
 
     def _embed_call(self, inputs: Any, options: Mapping[str, Any]) -> EmbeddingCall:
-        body: dict[str, Json] = {"model": _model_name(options.get("model") or self.model)}
-        for name in EMBED_FIELDS:
-            if options.get(name) is not None:
-                body[name] = options[name]
-        # base64 is four bytes a number where decimals are twelve; the official SDK asks for it too.
-        body.setdefault("encoding_format", "base64")
-        body.update(options.get("extra_body") or {})
-        items = embedding_inputs(inputs)
+        body = embedding_body(self._model(options), options)
+        items, is_single = embedding_inputs(inputs)
         requests = [
             self._request("embedding", self._embeddings_endpoint, {**body, "input": item}, options)
             for item in items
         ]
         delivery = self._delivery(self._embed_delivery, options)
-        return EmbeddingCall(requests, items, body, self.name, delivery)
+        return EmbeddingCall(requests, items, is_single, body, self.name, delivery)
 
     def _request(
         self, kind: str, endpoint: str, body: dict[str, Json], options: Mapping[str, Any]
     ) -> Request:
         extra = options.get("extra_headers")
-        api = self._api if extra is None else {**self._api, **_api_headers(extra)}
+        api = self._api
+        if extra is not None:
+            api = {**api, **_api_headers(lowered(extra, "extra_headers"))}
         return Request(kind, endpoint, body, api, self._tenant, options.get("salt"), self._rules)
 
     def _delivery(self, usual: Delivery, options: Mapping[str, Any]) -> Delivery:
         """Return how a call travels; nothing is made anew for a call that says nothing of it."""
-        if not options.keys() & {"attempts", "backoff", "timeout", "extra_headers"}:
+        if _TRAVEL.isdisjoint(options):
             return usual
+        extra, timeout = options.get("extra_headers"), options.get("timeout")
+        check_time_out(timeout)
         retry = Retry(
-            options.get("attempts") or self._retry.attempts,
-            self._retry.backoff if options.get("backoff") is None else options["backoff"],
+            _given(options, "attempts", self._retry.attempts),
+            _given(options, "backoff", self._retry.backoff),
         )
-        return Delivery(
-            usual.transport,
-            usual.url,
-            retry,
-            options.get("extra_headers"),
-            options.get("timeout"),
-        )
+        headers = None if extra is None else lowered(extra, "extra_headers")
+        return Delivery(usual.transport, usual.url, retry, headers, timeout)
 
     async def close(self) -> None:
         """Close the cache and the connections that this provider opened itself."""
@@ -235,5 +232,9 @@ def _scope(organization: str | None, project: str | None) -> dict[str, Json]:
 
 
 def _api_headers(headers: Mapping[str, str]) -> dict[str, Json]:
-    lowered = {name.lower(): value for name, value in headers.items()}
-    return {name: value for name, value in lowered.items() if name in _API_HEADERS}
+    return {name: value for name, value in headers.items() if name in _API_HEADERS}
+
+
+def _given(options: Mapping[str, Any], name: str, usual: Any) -> Any:
+    value = options.get(name)
+    return usual if value is None else value

@@ -11,12 +11,15 @@ from typing import Any, Final, NamedTuple
 
 from ..errors import InvalidResponseError
 from ..keys import Request
+from ..options import checked_object
 from ..types import Recording, Usage, WireEvent
 from ..types._json import Json, thaw
 from .failures import snippet
-from .http import HTTPStream, HTTPTransport, Retry
+from .http import HTTPReply, HTTPStream, HTTPTransport
 from .openai_chat import ChatDialect
 from .openai_embeddings import parse_vector, vector_recordings
+from .redaction import DiscreetDialect, Redaction
+from .retry import Retry
 from .sse import SSEDecoder
 
 __all__ = ["ChatCall", "Delivery", "EmbeddingCall"]
@@ -34,13 +37,34 @@ class Delivery:
     headers: Mapping[str, str] | None = None
     timeout: float | None = None
 
+    async def post(self, body: Mapping[str, Json]) -> HTTPReply:
+        """Return the response to `body`."""
+        return await self.transport.post(
+            self.url, body, retry=self.retry, headers=self.headers, timeout=self.timeout
+        )
+
+    async def stream(self, body: Mapping[str, Json]) -> HTTPStream:
+        """Return the open response to `body`."""
+        return await self.transport.stream(
+            self.url, body, retry=self.retry, headers=self.headers, timeout=self.timeout
+        )
+
+    def redaction(self, body: Mapping[str, Json]) -> Redaction:
+        """Return what keeps the credentials of a call out of its errors."""
+        return Redaction(self.url, self.transport.headers, self.headers, body)
+
 
 class ChatCall(NamedTuple):
     """A chat completion. `delivery_fields` go onto the wire and are no part of the request."""
 
     request: Request
-    dialect: ChatDialect
+    spoken: ChatDialect
     delivery: Delivery
+
+    @property
+    def dialect(self) -> DiscreetDialect:
+        """Who understands the answer, and repeats no credential of this call."""
+        return DiscreetDialect(self.spoken, self._redaction)
 
     def snapshot(self) -> ChatCall:
         """Return the same call with a request that nobody else can change."""
@@ -48,29 +72,30 @@ class ChatCall(NamedTuple):
 
     async def send(self) -> Recording:
         """Return the complete answer."""
-        how = self.delivery
         body = {k: v for k, v in self.request.body.items() if k not in {"stream", "stream_options"}}
-        reply = await how.transport.post(
-            how.url, body, retry=how.retry, headers=how.headers, timeout=how.timeout
-        )
+        with self._redaction():
+            reply = await self.delivery.post(body)
         return Recording(body=reply.body, headers=reply.kept_headers, status=reply.status)
 
     async def stream(self) -> AsyncGenerator[WireEvent, None]:
         """Yield the answer's events as they arrive, with the seconds since the request was sent."""
-        how = self.delivery
+        stated = checked_object("stream_options", self.request.body.get("stream_options") or {})
         # Without the usage a stored stream would answer a whole call without it, too.
-        options = {**(self.request.body.get("stream_options") or {}), "include_usage": True}
+        options = {**stated, "include_usage": True}
         body: dict[str, Json] = {**self.request.body, "stream": True, "stream_options": options}
         started = time.monotonic()
-        stream = await how.transport.stream(
-            how.url, body, retry=how.retry, headers=how.headers, timeout=how.timeout
-        )
-        try:
-            async with aclosing(_wire_events(stream, started, self.dialect.provider)) as events:
-                async for event in events:
-                    yield event
-        finally:
-            await asyncio.shield(stream.aclose())
+        with self._redaction():
+            stream = await self.delivery.stream(body)
+            try:
+                events = _wire_events(stream, started, self.spoken.provider)
+                async with aclosing(events):
+                    async for event in events:
+                        yield event
+            finally:
+                await asyncio.shield(stream.aclose())
+
+    def _redaction(self) -> Redaction:
+        return self.delivery.redaction(self.request.body)
 
 
 async def _wire_events(
@@ -113,10 +138,14 @@ async def _wire_events(
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingCall:
-    """A list of inputs to embed. `body` is the wire body without its inputs."""
+    """A list of inputs to embed, or a single one, which is sent as such.
+
+    `body` is the wire body without its inputs.
+    """
 
     requests: Sequence[Request]
     inputs: Sequence[Json]
+    is_single: bool
     body: Mapping[str, Any]
     provider: str
     delivery: Delivery
@@ -129,13 +158,11 @@ class EmbeddingCall:
 
     async def send(self, indices: Sequence[int]) -> list[Recording]:
         """Return a recording per input at `indices`, from one request."""
-        how = self.delivery
         inputs = [self.inputs[index] for index in indices]
-        body = {**self.body, "input": inputs[0] if len(inputs) == 1 else inputs}
-        reply = await how.transport.post(
-            how.url, body, retry=how.retry, headers=how.headers, timeout=how.timeout
-        )
-        return vector_recordings(reply, inputs, self.provider)
+        body = {**self.body, "input": inputs[0] if self.is_single else inputs}
+        with self.delivery.redaction(self.body):
+            reply = await self.delivery.post(body)
+            return vector_recordings(reply, inputs, self.provider)
 
     def parse(self, recording: Recording) -> tuple[tuple[float, ...], Usage | None, str | None]:
         """Return the vector, its share of the usage, and the model that made it."""

@@ -7,16 +7,18 @@ DeepSeek, OpenRouter, Together, xAI, Ollama, vLLM, LM Studio and many more.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import orjson
 
 from ..errors import InvalidRequestError, InvalidResponseError
+from ..options import checked_object
 from ..types import CompletionResult, Message, MessageInput
 from ..types._json import Json
 from .failures import snippet
 from .openai_chat_answer import parse_completion
+from .openai_chat_format import wire_response_format
 from .openai_chat_stream import ChatStreamDecoder
 
 __all__ = ["CHAT_FIELDS", "ChatDialect", "chat_body", "wire_messages"]
@@ -32,7 +34,6 @@ CHAT_FIELDS: Final = frozenset(
 
 # Models that reject `max_tokens`: https://platform.openai.com/docs/guides/reasoning
 _REASONING_MODEL: Final = re.compile(r"(gpt-5|o\d)")
-_FORMATS: Final = frozenset({"text", "json_object", "json_schema"})
 _CHOICES: Final = frozenset({"auto", "none", "required"})
 
 
@@ -57,16 +58,14 @@ def chat_body(
             renamed = native and _REASONING_MODEL.match(model)
             body["max_completion_tokens" if renamed else "max_tokens"] = value
         elif name == "tools":
-            body["tools"] = [wire_tool(tool, f"tools[{i}]") for i, tool in enumerate(value)]
+            body["tools"] = _wire_tools(value)
         elif name == "tool_choice":
             body["tool_choice"] = _tool_choice(value)
         elif name == "response_format":
             body["response_format"] = wire_response_format(value)
     extra = options.get("extra_body")
     if extra is not None:
-        if not isinstance(extra, Mapping):
-            raise InvalidRequestError("extra_body", "must be an object")
-        body.update(extra)
+        body.update(checked_object("extra_body", extra))
     return body
 
 
@@ -103,7 +102,7 @@ def _wire_message(item: object, index: int) -> Json:
             f"{path}.role", f"must be a role's name, not {item.get('role')!r}"
         )
     content = item.get("content")
-    if type(content) is str or content is None:
+    if isinstance(content, str) or content is None:
         return item if type(item) is dict else dict(item)
     if not isinstance(content, list | tuple):
         reason = f"must be a string or a list of parts, not {type(content).__name__}"
@@ -123,21 +122,30 @@ def _wire_part(part: object, path: str) -> Json:
     return part if type(part) is dict else dict(part)
 
 
+def _wire_tools(tools: object) -> list[Json]:
+    if isinstance(tools, Mapping) or not isinstance(tools, Iterable):
+        raise InvalidRequestError("tools", f"must be a list of tools, not {type(tools).__name__}")
+    return [wire_tool(tool, f"tools[{i}]") for i, tool in enumerate(tools)]
+
+
 def wire_tool(tool: object, path: str) -> Json:
     """Return a tool in the wire's shape: `{"type": "function", "function": {…}}`.
 
-    Takes that shape, the flat one (`name`, `description`, `parameters`), or an
-    object with these attributes.
+    Takes that shape, with or without its `type` (Mistral's SDK leaves it out), the
+    flat one (`name`, `description`, `parameters`), or an object with these attributes.
+    Tools of another type go as they are.
 
     Raises:
         InvalidRequestError: none of these.
     """
     if isinstance(tool, Mapping):
-        if isinstance(tool.get("type"), str):
+        is_nested = isinstance(tool.get("function"), Mapping)
+        is_other = isinstance(tool.get("type"), str) and tool["type"] != "function"
+        if is_nested or is_other:
             return dict(tool)
         if isinstance(tool.get("name"), str):
-            return {"type": "function", "function": dict(tool)}
-        raise InvalidRequestError(path, "a tool needs a `type`, or a `name` and `parameters`")
+            return _function({key: value for key, value in tool.items() if key != "type"})
+        raise InvalidRequestError(path, "a tool needs a `function`, or a `name` and `parameters`")
     name = getattr(tool, "name", None)
     if not isinstance(name, str):
         raise InvalidRequestError(path, f"{type(tool).__name__} is not a tool")
@@ -146,6 +154,10 @@ def wire_tool(tool: object, path: str) -> Json:
         value = getattr(tool, field, None)
         if value is not None:
             function[field] = value
+    return _function(function)
+
+
+def _function(function: dict[str, Json]) -> Json:
     return {"type": "function", "function": function}
 
 
@@ -153,7 +165,7 @@ def _tool_choice(choice: object) -> Json:
     if isinstance(choice, str):
         if choice in _CHOICES:
             return choice
-        return {"type": "function", "function": {"name": choice}}
+        return _function({"name": choice})
     if isinstance(choice, Mapping):
         return dict(choice)
     raise InvalidRequestError(
@@ -161,62 +173,18 @@ def _tool_choice(choice: object) -> Json:
     )
 
 
-def wire_response_format(value: Any) -> Json:
-    """Return the wire's `response_format` for a name, an object, a JSON Schema or a pydantic model.
-
-    Raises:
-        InvalidRequestError: none of these.
-    """
-    if isinstance(value, str):
-        if value in {"text", "json_object"}:
-            return {"type": value}
-        raise InvalidRequestError("response_format", f"unknown format {value!r}")
-    if isinstance(value, Mapping):
-        if value.get("type") in _FORMATS:
-            return dict(value)
-        name = str(value.get("title") or "response")
-        plain = {"name": _identifier(name), "schema": dict(value)}
-        return {"type": "json_schema", "json_schema": plain}
-    if hasattr(value, "model_json_schema"):
-        strict = {
-            "name": _identifier(getattr(value, "__name__", "response")),
-            "schema": strict_schema(value.model_json_schema()),
-            "strict": True,
-        }
-        return {"type": "json_schema", "json_schema": strict}
-    reason = "must be 'text', 'json_object', a JSON Schema, or a pydantic model"
-    raise InvalidRequestError("response_format", reason)
-
-
-def _identifier(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_-]", "_", name)[:64]
-
-
-def strict_schema(schema: Json) -> Json:
-    """Return `schema` as strict structured output wants it: closed objects, every property required.
-
-    Source: https://platform.openai.com/docs/guides/structured-outputs#supported-schemas
-    """
-    if isinstance(schema, list):
-        return [strict_schema(item) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    # A default has no meaning where every property must be given, and is rejected.
-    result = {key: strict_schema(item) for key, item in schema.items() if key != "default"}
-    if result.get("type") == "object" or "properties" in result:
-        result["additionalProperties"] = False
-        result["required"] = list(result.get("properties", {}))
-    return result
-
-
 class ChatDialect:
     """Understands chat completions, whole and streamed."""
 
     kind = "chat"
 
-    def __init__(self, provider: str = "openai") -> None:
-        """`provider` names the server in errors and price look-ups."""
+    def __init__(self, provider: str = "openai", choices: int = 1) -> None:
+        """`provider` names the server in errors and price look-ups.
+
+        A stream of fewer than `choices` finished choices is not whole.
+        """
         self.provider = provider
+        self._choices = choices
 
     def parse(self, body: bytes) -> CompletionResult:
         """Return the answer in a response body.
@@ -233,4 +201,4 @@ class ChatDialect:
 
     def decoder(self) -> ChatStreamDecoder:
         """Return a decoder for one stream."""
-        return ChatStreamDecoder(self.provider)
+        return ChatStreamDecoder(self.provider, self._choices)

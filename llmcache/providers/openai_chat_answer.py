@@ -11,7 +11,17 @@ from ..types import Choice, CompletionResult, Message, Role, ToolCall, Usage
 from ..types._json import FrozenDict, Json, freeze
 from .failures import embedded_error, error_from_json, snippet
 
-__all__ = ["parse_completion", "parse_usage"]
+__all__ = ["MALFORMED", "parse_completion", "parse_usage", "tool_calls"]
+
+MALFORMED: Final = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,  # orjson reads what is nested deeper than Python's stack
+    TypeError,
+    ValueError,
+)
+"""What reading JSON of a wrong shape raises."""
 
 
 def parse_completion(data: Json, raw: bytes, provider: str) -> CompletionResult:
@@ -23,8 +33,11 @@ def parse_completion(data: Json, raw: bytes, provider: str) -> CompletionResult:
     if embedded_error(data):
         raise error_from_json(provider, data, 200)
     try:
+        for choice in data["choices"]:
+            if choice.get("error"):  # OpenRouter
+                raise error_from_json(provider, choice, 200)
         return _parsed(data, raw)
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+    except MALFORMED as error:
         message = f"not a chat completion ({error}): {snippet(raw)}"
         raise InvalidResponseError(message, provider=provider, status=200) from error
 
@@ -41,18 +54,20 @@ def _parsed(data: Mapping[str, Any], raw: bytes) -> CompletionResult:
         content, thinking = _content(content)
     usage = data.get("usage") or (data.get("x_groq") or {}).get("usage")
     logprobs = first.get("logprobs")
+    # Most messages are text and nothing else: a hit need not look for what may be beside it.
+    beside = _beside(message)
     return CompletionResult.of(
         content=content,
-        tool_calls=_tool_calls(message),
+        tool_calls=tool_calls(message) if beside or message.get("tool_calls") else None,
         usage=parse_usage(usage) if usage else None,
-        reasoning=_reasoning(message) or thinking,
-        refusal=message.get("refusal") or None,
+        reasoning=(_reasoning(message) if beside else None) or thinking,
+        refusal=beside.get("refusal"),
         model=data.get("model"),
         finish_reason=first.get("finish_reason") or None,
         id=data.get("id") or None,
         logprobs=None if logprobs is None else freeze(logprobs),
         choices=tuple(_choice(item) for item in choices) if len(choices) > 1 else (),
-        extra=_extra(message),
+        extra=FrozenDict(beside) if beside else _EMPTY,
         raw_json=raw,
     )
 
@@ -60,7 +75,8 @@ def _parsed(data: Mapping[str, Any], raw: bytes) -> CompletionResult:
 def _choice(data: Mapping[str, Any]) -> Choice:
     message = data["message"]
     content, _ = _content(message.get("content"))
-    turn = Message(Role.ASSISTANT, content, tool_calls=_tool_calls(message), extra=_extra(message))
+    calls, beside = tool_calls(message), _beside(message)
+    turn = Message(Role.ASSISTANT, content, tool_calls=calls, extra=beside)
     return Choice(
         data.get("index", 0), turn, data.get("finish_reason") or None, data.get("logprobs")
     )
@@ -82,17 +98,17 @@ def _content(value: Json) -> tuple[str | None, str | None]:
 
 
 def _reasoning(message: Mapping[str, Any]) -> str | None:
-    for field in ("reasoning_content", "reasoning"):
-        value = message.get(field)
-        if isinstance(value, str) and value:
-            return value
+    value = message.get("reasoning_content") or message.get("reasoning")
+    if isinstance(value, str):
+        return value
     details = message.get("reasoning_details")
     if not details:
         return None
     return "".join(item.get("text") or item.get("summary") or "" for item in details) or None
 
 
-def _tool_calls(message: Mapping[str, Any]) -> tuple[ToolCall, ...] | None:
+def tool_calls(message: Mapping[str, Any]) -> tuple[ToolCall, ...] | None:
+    """Return the calls of an assistant's message, a legacy `function_call` included."""
     calls = message.get("tool_calls")
     if calls:
         return tuple(ToolCall.from_dict(call) for call in calls)
@@ -106,11 +122,15 @@ _EMPTY: Final = FrozenDict()
 _MODELED: Final = frozenset({"role", "content", "tool_calls"})
 
 
-def _extra(message: Mapping[str, Any]) -> Mapping[str, Json]:
-    extra = {k: v for k, v in message.items() if v and k not in _MODELED}
+def _beside(message: Mapping[str, Any]) -> dict[str, Json]:
+    """Return what an assistant's message says that we do not model."""
+    beside = {k: v for k, v in message.items() if v and k not in _MODELED}
     if isinstance(message.get("content"), list):
-        extra["content"] = message["content"]  # parts that text alone would lose
-    return FrozenDict(extra) if extra else _EMPTY
+        beside["content"] = message["content"]  # parts that text alone would lose
+    return beside
+
+
+_NUMBERS: Final = frozenset({int, float})  # and not bool, which is an int to isinstance
 
 
 def parse_usage(data: Mapping[str, Any]) -> Usage:
@@ -126,7 +146,7 @@ def parse_usage(data: Mapping[str, Any]) -> Usage:
     prompt, answer = data.get("prompt_tokens_details"), data.get("completion_tokens_details")
     cached = data.get("prompt_cache_hit_tokens") or data.get("num_cached_tokens")
     cost = data.get("cost")
-    if not (prompt or answer or cached or cost):
+    if cost is None and not (prompt or answer or cached):
         return Usage.of(input_tokens=read, output_tokens=written, total_tokens=total)
     prompt, answer = prompt or {}, answer or {}
     if isinstance(cost, dict):
@@ -140,5 +160,5 @@ def parse_usage(data: Mapping[str, Any]) -> Usage:
         input_tokens_audio=int(prompt.get("audio_tokens") or 0),
         output_tokens_audio=int(answer.get("audio_tokens") or 0),
         reasoning_tokens=int(answer.get("reasoning_tokens") or 0),
-        total_cost=Decimal(str(cost)) if isinstance(cost, int | float) else None,
+        total_cost=Decimal(str(cost)) if type(cost) in _NUMBERS else None,
     )

@@ -23,6 +23,8 @@ MAX_LINE_BYTES: Final = 64 * 2**20
 """Ceiling of one line or event: inline images are megabytes, an endless line is an attack."""
 
 _BOM: Final = b"\xef\xbb\xbf"
+# Nobody waits for longer, and int() refuses some thousands.
+_MAX_DIGITS: Final = 18
 _LINE_END: Final = re.compile(rb"\r\n|\n|\r")
 
 
@@ -44,32 +46,33 @@ class _LineDecoder:
         self._pieces: list[bytes] = []
         self._size = 0
         self._first = True
+        self._after_cr = False
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """Return the lines that `chunk` completes, without their ends."""
         if self._first:
             chunk = self._without_mark(chunk)
-        # A CR that ends what we have may be half of a CRLF: it waits for the next byte.
-        held = bool(self._pieces) and self._pieces[-1].endswith(b"\r")
-        if not held and b"\n" not in chunk and b"\r" not in chunk:
+        if self._after_cr and chunk:
+            # The CR has ended its line already; this is the other half of a CRLF.
+            chunk = chunk.removeprefix(b"\n")
+            self._after_cr = False
+        if b"\n" not in chunk and b"\r" not in chunk:
             self._keep(chunk)
             return []
         data = b"".join((*self._pieces, chunk))
         self._pieces, self._size = [], 0
-        if b"\r" not in data:
-            lines = data.split(b"\n")
-            self._keep(lines.pop())
-        else:
-            tail = b"\r" if data.endswith(b"\r") else b""
-            lines = _LINE_END.split(data[:-1] if tail else data)
-            self._keep(lines.pop() + tail)
+        self._after_cr = data.endswith(b"\r")
+        lines = _LINE_END.split(data) if b"\r" in data else data.split(b"\n")
+        self._keep(lines.pop())
+        if len(data) > self._max_bytes:
+            self._check(max(map(len, lines)))
         return lines
 
     def flush(self) -> list[bytes]:
         """Return what no line end completed."""
         data = b"".join(self._pieces)
         self._pieces, self._size = [], 0
-        return [data.removesuffix(b"\r")] if data else []
+        return [data] if data else []
 
     def _without_mark(self, chunk: bytes) -> bytes:
         data = b"".join((*self._pieces, chunk))
@@ -81,9 +84,12 @@ class _LineDecoder:
         if piece:
             self._pieces.append(piece)
             self._size += len(piece)
-            if self._size > self._max_bytes:
-                msg = f"a line of the stream exceeds {self._max_bytes} bytes"
-                raise InvalidResponseError(msg)
+            self._check(self._size)
+
+    def _check(self, size: int) -> None:
+        if size > self._max_bytes:
+            msg = f"a line of the stream exceeds {self._max_bytes} bytes"
+            raise InvalidResponseError(msg)
 
 
 class SSEDecoder:
@@ -140,7 +146,7 @@ class SSEDecoder:
             self._event = value.decode("utf-8", "replace") or None
         elif name == b"id" and b"\0" not in value:
             self._id = value.decode("utf-8", "replace")
-        elif name == b"retry" and value.isdigit():
+        elif name == b"retry" and value.isdigit() and len(value) <= _MAX_DIGITS:
             self._retry = int(value)
         # A comment (empty name) or an unknown field says nothing.
 

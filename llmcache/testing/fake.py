@@ -31,9 +31,10 @@ from ..cache.manager import CacheManager
 from ..keys import DEFAULT_RULES, KeyRules, Request
 from ..providers.cached import CachedProvider
 from ..providers.failures import error_from_response
-from ..providers.http import HTTPReply, encode_body
+from ..providers.http import HTTPReply
 from ..providers.openai_chat import ChatDialect, chat_body
 from ..providers.openai_embeddings import embedding_inputs, parse_vector, vector_recordings
+from ..providers.outgoing import encode_body
 from ..types import (
     CompletionResult,
     Message,
@@ -165,7 +166,7 @@ class FakeProvider(CachedProvider):
         body: dict[str, Json] = {"model": options.get("model") or self.model}
         if options.get("dimensions") is not None:
             body["dimensions"] = options["dimensions"]
-        items = embedding_inputs(inputs)
+        items, _ = embedding_inputs(inputs)
         requests = [
             self._request("embedding", "embeddings", {**body, "input": item}, options)
             for item in items

@@ -110,6 +110,7 @@ async def test_a_cache_that_was_not_made_says_so(
 
 WRONG = [
     ({"mode": "sometimes"}, "mode"),
+    ({"mode": ["offline"]}, "mode"),
     ({"regen_cache": True, "rewrite_cache": True}, "regen_cache"),
     ({"rewrite_cache": True, "mode": "offline"}, "rewrite_cache"),
     ({"sample": -1}, "sample"),
@@ -131,6 +132,7 @@ WRONG = [
     ({"tags": ["\ud800"]}, "tags[0]"),
     ({"replay": "slowly"}, "replay"),
     ({"replay": 0}, "replay"),
+    ({"replay": ["instant"]}, "replay"),
     ({"temprature": 1}, "temprature"),
 ]
 

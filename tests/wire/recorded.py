@@ -24,17 +24,14 @@ TRUNCATED = {
     "compat-router-huggingface-co/chat/test_max_completion_tokens.0.bb65b352.json",
     "openai/chat/test_vision.1.ae27b0af.json",
 }
+# What is never stored: the stream has an end for one of its two choices only.
+UNFINISHED = {
+    "compat-0-0-0-0-4000/chat/completion_stream_multiple_choices_exclude_usage_proxy.0.bcb6ea7a.json"
+}
 # Why a request that we send differs from the one that was recorded.
 WITHOUT_MODEL = {  # Azure names the model in the URL; our body always has one.
     "azure-openai/chat/azure_chat_acompletion.0.613a30c3.json",
     "azure-openai/chat/azure_chat_completion.0.e3ebfd1d.json",
-}
-ONE_IN_A_LIST = {  # A list of one input travels as that input.
-    "openai/embeddings/TestOpenAI_test_instrumentation.0.807da3ce.json",
-    "openai/embeddings/llama_index_openai_embedding.0.0e903723.json",
-    "openai/embeddings/llama_index_openai_embedding.0.4f752bd2.json",
-    "openai/embeddings/openai_embeddings_post_5f290ee6.0.02f5fe89.json",
-    "openai/embeddings/openai_embeddings_post_fe2b2aef.0.2481ef7c.json",
 }
 NO_ENCODING = {  # We ask for base64 where the caller does not care; it is the same vector.
     "openai/embeddings/test_embeddings_model_not_found.0.24357cae.json",
@@ -153,8 +150,6 @@ def check_request(exchange: Exchange, sent: Mapping[str, Any]) -> None:
     if exchange.name in WITHOUT_MODEL:
         assert "model" not in theirs
         del ours["model"]
-    if exchange.name in ONE_IN_A_LIST:
-        assert [ours.pop("input")] == theirs.pop("input")
     if exchange.name in NO_ENCODING:
         assert "encoding_format" not in theirs
         assert ours.pop("encoding_format") == "base64"

@@ -90,7 +90,7 @@ class Said:
     def complete(self) -> bool:
         """Whether nothing of the answer can be missing."""
         ended = bool(self.choices) and all(c.finish is not None for c in self.choices.values())
-        return self.done or (ended and self.usage is not None)
+        return ended and (self.done or self.usage is not None)
 
 
 class UnclearError(Exception):
@@ -133,7 +133,7 @@ def _add(choice: SaidChoice, piece: Mapping[str, Any]) -> None:
             setattr(choice, attribute, (getattr(choice, attribute) or "") + text)
     for call in delta.get("tool_calls") or []:
         _add_call(choice.calls, call)
-    if piece.get("finish_reason") is not None:
+    if piece.get("finish_reason"):
         choice.finish = piece["finish_reason"]
 
 

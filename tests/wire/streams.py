@@ -64,5 +64,6 @@ def run(*chunks: Mapping[str, Any] | str) -> tuple[list[StreamEvent], Completion
     decoder = ChatDialect("test").decoder()
     events = [event for one in wire(*chunks, "[DONE]") for event in decoder.feed(one)]
     assert decoder.terminal
+    result = decoder.finish()
     assert decoder.is_whole
-    return events, decoder.finish()
+    return events, result

@@ -11,12 +11,13 @@ import pytest
 
 from llmcache import CompletionResult, Message
 from llmcache.errors import InvalidResponseError
-from llmcache.providers.http import HTTPTransport, Retry
+from llmcache.providers.http import HTTPTransport
 from llmcache.providers.openai_chat import ChatDialect
+from llmcache.providers.retry import Retry
 from llmcache.testing.upstream import Reply, Upstream
 from llmcache.types import ToolCall
 
-from .support import USAGE, as_json, bug, completion, handler
+from .support import USAGE, as_json, completion, handler
 
 
 def parse(data: dict[str, Any]) -> CompletionResult:
@@ -63,10 +64,6 @@ def test_usage_in_every_servers_words(usage: dict[str, Any], expected: dict[str,
     assert {name: value for name, value in said.items() if value} == expected
 
 
-@bug(
-    "openai_chat_answer.py parse_usage: `cost: 0` (a free model) is unknown where no token details "
-    "stand beside it, and 0 where they do"
-)
 def test_a_call_for_nothing_costs_nothing() -> None:
     alone = parse(completion("hi", usage={**USAGE, "cost": 0})).usage
     details = {"prompt_tokens_details": {"cached_tokens": 1}}

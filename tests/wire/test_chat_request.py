@@ -22,7 +22,7 @@ from llmcache.options import COMPLETION_FIELDS, CONTROL_FIELDS
 from llmcache.providers.openai_chat import chat_body
 from llmcache.testing.upstream import Reply
 
-from .support import as_json, bug, collect, completion, serving
+from .support import as_json, collect, completion, serving
 
 ANSWER = Reply(body=as_json(completion("hi")))
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}
@@ -67,14 +67,7 @@ class Speaker(StrEnum):
         ([_USER, "x"], [_USER, _USER]),
         (Text("x"), [_USER]),
         ([Text("x")], [_USER]),
-        pytest.param(
-            [{"role": "user", "content": Text("x")}],
-            [_USER],
-            marks=bug(
-                "openai_chat.py _wire_message: `type(content) is str` refuses subclasses of str "
-                "(Markup, SafeString, str enums), which are accepted everywhere else"
-            ),
-        ),
+        ([{"role": "user", "content": Text("x")}], [_USER]),
         ([{"role": Speaker.USER, "content": "x"}], [_USER]),
         (MappingProxyType(_USER), [_USER]),
         ([UserDict(_USER)], [_USER]),
@@ -171,13 +164,7 @@ async def test_an_option_goes_onto_the_wire_as_it_is(name: str) -> None:
     }
 
 
-_NONE = bug("cache/control.py _replay: replay=None is refused, where None is the default elsewhere")
-
-
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(n, marks=_NONE if n == "replay" else ()) for n in sorted(COMPLETION_FIELDS)],
-)
+@pytest.mark.parametrize("name", sorted(COMPLETION_FIELDS))
 async def test_an_option_that_is_none_is_left_out(name: str) -> None:
     assert await sent(**{name: None}) == {"model": "demo", "messages": [_USER]}
 
@@ -249,14 +236,7 @@ def test_other_models_keep_max_tokens(model: str) -> None:
         (SimpleNamespace(name="f", strict=True, other=1), {"type": "function", "function": {"name": "f", "strict": True}}),
         ({"type": "custom", "custom": {"name": "c"}}, {"type": "custom", "custom": {"name": "c"}}),
         ({"type": "web_search"}, {"type": "web_search"}),
-        pytest.param(
-            {"type": "function", "name": "f", "description": "d", "parameters": SCHEMA},
-            NESTED,
-            marks=bug(
-                "openai_chat.py wire_tool: the flat shape with its `type` (as the Responses API "
-                "has it) goes onto the wire unnested, where chat completions reject it"
-            ),
-        ),
+        ({"type": "function", "name": "f", "description": "d", "parameters": SCHEMA}, NESTED),
     ],
     ids=str,
 )  # fmt: skip
@@ -297,14 +277,7 @@ class City(BaseModel):
         ({"type": "json_schema", "json_schema": {"name": "n", "schema": SCHEMA}}, {"type": "json_schema", "json_schema": {"name": "n", "schema": SCHEMA}}),
         (SCHEMA, {"type": "json_schema", "json_schema": {"name": "response", "schema": SCHEMA}}),
         ({**SCHEMA, "title": "Big City!"}, {"type": "json_schema", "json_schema": {"name": "Big_City_", "schema": {**SCHEMA, "title": "Big City!"}}}),
-        pytest.param(
-            {"type": "grammar", "grammar": "root ::= x"},
-            {"type": "grammar", "grammar": "root ::= x"},
-            marks=bug(
-                "openai_chat.py wire_response_format: a format of a compatible server (grammar, "
-                "structural_tag, regex), which is no JSON Schema type, is wrapped as a JSON Schema"
-            ),
-        ),
+        ({"type": "grammar", "grammar": "root ::= x"}, {"type": "grammar", "grammar": "root ::= x"}),
         (City, {"type": "json_schema", "json_schema": {"name": "City", "strict": True, "schema": {
             "title": "City", "type": "object", "properties": {"name": {"title": "Name", "type": "string"}},
             "required": ["name"], "additionalProperties": False}}}),

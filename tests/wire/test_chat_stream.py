@@ -13,7 +13,6 @@ from .streams import run
 from .support import (
     USAGE,
     answer_stream,
-    bug,
     chunk,
     data_of,
 )
@@ -162,16 +161,11 @@ def test_azure_begins_with_a_chunk_about_the_prompt() -> None:
     assert (result.id, result.model) == ("chatcmpl-1", "demo")
 
 
-@bug(
-    "openai_chat_stream.py _chunk: META is sent for the first chunk only; Azure's first chunk has "
-    "an empty id and model, so its META is {} and the real ones are never reported"
-)
 def test_the_id_is_reported_when_it_is_first_known() -> None:
     events, _ = run({**chunk(), "id": "", "model": ""}, *answer_stream()[:-1])
     assert data_of(events, T.META)[0] == {"id": "chatcmpl-1", "model": "demo"}
 
 
-@bug("openai_chat_stream.py _note: an empty id or model in a later chunk replaces the real one")
 def test_an_empty_id_does_not_replace_the_real_one() -> None:
     last = {**chunk(usage=USAGE), "id": "", "model": ""}
     _, result = run(chunk({"content": "hi"}), chunk(finish="stop"), last)

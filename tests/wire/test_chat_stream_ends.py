@@ -26,7 +26,6 @@ from .support import (
     USAGE,
     answer_stream,
     as_json,
-    bug,
     call_piece,
     chunk,
     collect,
@@ -65,11 +64,6 @@ async def test_without_done_and_usage_it_is_delivered_and_not_stored() -> None:
         assert await stored(provider) == []
 
 
-@bug(
-    'openai_chat_stream.py _finished: finish_reason "" (Snowflake and others send it in every '
-    "chunk) counts as finished, so a stream that broke off passes for complete, and is stored "
-    "where usage comes with every chunk"
-)
 async def test_an_empty_finish_reason_is_none() -> None:
     body = sse(chunk({"content": "half of"}, "", usage=USAGE))
     async with serving(streamed(body)) as (provider, _):
@@ -77,7 +71,6 @@ async def test_an_empty_finish_reason_is_none() -> None:
             await collect(provider.stream("x", cache_response=True))
 
 
-@bug('openai_chat_stream.py _Choice.add: finish_reason "" ends a tool call that is being written')
 def test_an_empty_finish_reason_does_not_end_a_tool_call() -> None:
     events, _ = run(
         chunk(call_piece(0, '{"x":', id="a", name="f"), ""),
@@ -173,10 +166,29 @@ async def test_a_stream_that_breaks_after_its_first_event_is_not_tried_again(
 _CHOICE_ERROR = {"error": {"code": 502, "message": "boom"}}
 
 
-@bug(
-    "openai_chat_stream.py feed, openai_chat_answer.py: an error inside a choice (OpenRouter "
-    "documents `choices[].error`) is not seen; the part before it is stored as the answer"
+@pytest.mark.parametrize(
+    "last",
+    [
+        chunk(finish="error", choice=_CHOICE_ERROR),
+        chunk(finish="stop", x_groq={"id": "req", "error": {"code": 502, "message": "boom"}}),
+    ],
+    ids=["OpenRouter", "Groq"],
 )
+def test_an_error_beside_a_choice_is_typed(last: dict[str, Any]) -> None:
+    with pytest.raises(ServerError) as raised:
+        run(*_HALF, last)
+    assert (raised.value.message, raised.value.code) == ("boom", "502")
+
+
+async def test_an_error_inside_a_choice_of_a_whole_answer_is_typed() -> None:
+    data = completion("half of", finish="error")
+    data["choices"].append({**data["choices"][0], "index": 1, **_CHOICE_ERROR})
+    async with serving(Reply(body=as_json(data))) as (provider, _):
+        with pytest.raises(ServerError, match="boom"):
+            await provider.complete("x", n=2, cache_response=True)
+        assert await stored(provider) == []
+
+
 async def test_an_error_inside_a_choice_is_never_stored() -> None:
     body = sse(*_HALF, chunk(finish="error", choice=_CHOICE_ERROR), chunk(usage=USAGE), "[DONE]")
     async with serving(streamed(body)) as (provider, _):
@@ -185,10 +197,6 @@ async def test_an_error_inside_a_choice_is_never_stored() -> None:
         assert await stored(provider) == []
 
 
-@bug(
-    "openai_chat_stream.py: `x_groq.error` (Groq: why a stream was stopped early) is not seen; "
-    "the part before it is stored as the answer"
-)
 async def test_groqs_note_that_it_stopped_early_is_an_error() -> None:
     body = sse(
         *_HALF, chunk(finish="stop", x_groq={"id": "req", "error": "over capacity"}), "[DONE]"
@@ -204,10 +212,6 @@ async def test_groqs_note_that_it_stopped_early_is_an_error() -> None:
     "finish", ["error", "abort", "insufficient_system_resource", "model_length"]
 )
 @pytest.mark.parametrize("as_stream", [True, False])
-@bug(
-    "cache/admission.py refusal: only length-like reasons and content_filter are refused; these "
-    "finish reasons, too, say that the answer is not complete, and it is stored"
-)
 async def test_an_answer_that_ended_in_trouble_is_not_stored(
     finish: str, *, as_stream: bool
 ) -> None:

@@ -13,7 +13,6 @@ from llmcache.types import ToolCall, ToolCallDelta
 
 from .streams import run
 from .support import (
-    bug,
     call_piece,
     chunk,
     data_of,
@@ -60,20 +59,10 @@ def test_interleaved_tool_calls_add_up() -> None:
     assert result.tool_calls == (ToolCall("a", "f", '{"x":1}'), ToolCall("b", "g", "{}"))
 
 
-@bug(
-    "openai_chat_stream.py _Choice._call: another call's beginning ends the one before, so with "
-    "interleaved pieces TOOL_CALL_END carries half the arguments, and more deltas follow it"
-)
 def test_a_tool_call_ends_once_and_complete_when_calls_interleave() -> None:
     events, _ = run(*_INTERLEAVED)
     ended = sorted(data_of(events, T.TOOL_CALL_END), key=lambda call: call.id)
     assert ended == [ToolCall("a", "f", '{"x":1}'), ToolCall("b", "g", "{}")]
-
-
-_EQUAL_INDEX = bug(
-    "openai_chat_stream.py _Choice._slot: whole calls with equal index and without ids are taken "
-    "for pieces of one: the name of the last, the arguments of all in a row; stored like that"
-)
 
 
 @pytest.mark.parametrize(
@@ -85,8 +74,8 @@ _EQUAL_INDEX = bug(
         [{"id": ""}, {"id": ""}],
         [{"index": 0, "id": ""}, {"index": 1, "id": ""}],
         [{"index": 1}, {"index": 2}],
-        pytest.param([{"index": 0}, {"index": 0}], marks=_EQUAL_INDEX),
-        pytest.param([{"index": 0, "id": ""}, {"index": 0, "id": ""}], marks=_EQUAL_INDEX),
+        [{"index": 0}, {"index": 0}],
+        [{"index": 0, "id": ""}, {"index": 0, "id": ""}],
     ],
     ids=str,
 )
@@ -118,6 +107,36 @@ def test_pieces_continue_their_call_whatever_they_repeat(
         chunk(finish="tool_calls"),
     )
     assert result.tool_calls == (ToolCall("a", "f", '{"x":1}'),)
+
+
+@pytest.mark.parametrize("identifier", [{}, {"id": "a"}], ids=str)
+@pytest.mark.parametrize("cuts", [['{"x"', ":1}", ""], ['{"x":1}', "", ""]], ids=str)
+def test_a_repeated_name_is_no_other_call(cuts: list[str], identifier: dict[str, str]) -> None:
+    head, *tail = cuts
+    events, result = run(
+        chunk(call_piece(0, head, name="f", **identifier)),
+        *(chunk(call_piece(0, piece, name="f")) for piece in tail),
+        chunk(finish="tool_calls"),
+    )
+    assert result.tool_calls == (ToolCall(identifier.get("id", ""), "f", '{"x":1}'),)
+    assert data_of(events, T.TOOL_CALL_END) == list(result.tool_calls or ())
+
+
+def test_the_same_function_called_twice_is_two_calls() -> None:
+    _, result = run(
+        chunk(call_piece(0, '{"x":1}', name="f")),
+        chunk(call_piece(0, '{"x":2}', name="f")),
+        chunk(finish="tool_calls"),
+    )
+    calls = [(call.name, call.arguments) for call in result.tool_calls or ()]
+    assert calls == [("f", '{"x":1}'), ("f", '{"x":2}')]
+
+
+def test_arguments_that_are_an_object_are_reported_as_text() -> None:
+    piece = {"index": 0, "id": "a", "function": {"name": "f", "arguments": {"x": 1}}}
+    events, result = run(chunk({"tool_calls": [piece]}), chunk(finish="tool_calls"))
+    assert result.tool_calls == (ToolCall("a", "f", '{"x": 1}'),)
+    assert data_of(events, T.TOOL_CALL_START) == [ToolCallDelta(0, "a", "f", '{"x": 1}')]
 
 
 def test_fields_beside_a_call_survive() -> None:
@@ -157,10 +176,15 @@ def test_a_legacy_function_call_adds_up() -> None:
     assert result.raw["choices"][0]["message"]["function_call"]["arguments"] == '{"x":1}'
 
 
-@bug(
-    "openai_chat_stream.py _Choice.add: a legacy function_call gives no TOOL_CALL events, though "
-    "the same answer replayed from a whole completion does"
-)
 def test_a_legacy_function_call_is_seen_by_who_reads_the_events() -> None:
     events, result = run(*_LEGACY)
     assert data_of(events, T.TOOL_CALL_END) == list(result.tool_calls or ())
+    assert data_of(events, T.TOOL_CALL_START) == [ToolCallDelta(0, None, "f", "")]
+    assert [delta.arguments for delta in data_of(events, T.TOOL_CALL_DELTA)] == ['{"x":', "1}"]
+
+
+def test_a_legacy_function_call_without_a_name_is_none() -> None:
+    noise = {"content": "x", "function_call": {"name": "", "arguments": ""}}
+    events, result = run(chunk(noise), chunk(finish="stop"))
+    assert result.tool_calls is None
+    assert not [event for event in events if event.type.startswith("tool_call")]

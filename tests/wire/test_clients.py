@@ -19,7 +19,6 @@ from .support import (
     SECRET,
     Sleeps,
     as_json,
-    bug,
     collect,
     completion,
     final,
@@ -92,9 +91,6 @@ async def test_failures_of_either_library_are_translated(module: Any) -> None:
             assert len(waits) == 2
 
 
-@bug(
-    "http.py _client: a client that is not asynchronous blocks the event loop, then fails strangely"
-)
 async def test_a_blocking_client_is_refused() -> None:
     def answer(_: Any) -> Any:
         return httpx.Response(200, content=GOOD.body)
@@ -110,7 +106,6 @@ async def test_what_is_no_client_is_refused(client: Any) -> None:
         await provider_with(client).complete("x")
 
 
-@bug("http.py translated: a passed-in client that is closed raises a bare RuntimeError")
 async def test_a_client_that_is_closed_is_a_typed_error() -> None:
     client = recording_client([])
     await client.aclose()
@@ -118,15 +113,26 @@ async def test_a_client_that_is_closed_is_a_typed_error() -> None:
         await provider_with(client).complete("x")
 
 
-@bug(
-    "http.py _open: with a passed-in client the provider's own `timeout` is ignored; with httpx's "
-    "default of 5 s, which the official SDK replaces by its 600 s, most long answers time out"
-)
 async def test_the_time_out_of_the_provider_holds_for_a_passed_in_client() -> None:
     seen: list[Any] = []
     async with recording_client(seen) as client:
         await provider_with(client, timeout=42.0).complete("x")
         assert seen[0].extensions["timeout"]["read"] == 42.0
+
+
+async def test_the_time_out_that_a_passed_in_client_was_made_with_holds() -> None:
+    seen: list[Any] = []
+    async with recording_client(seen, timeout=20.0) as client:
+        await provider_with(client).complete("x")
+        assert seen[0].extensions["timeout"]["read"] == 20.0
+
+
+async def test_a_provider_without_time_out_still_connects_in_time() -> None:
+    seen: list[Any] = []
+    async with recording_client(seen) as client:
+        await provider_with(client, timeout=None).complete("x")
+        assert seen[0].extensions["timeout"]["read"] is None
+        assert seen[0].extensions["timeout"]["connect"] == 5.0
 
 
 async def test_the_time_out_of_a_call_holds_for_a_passed_in_client() -> None:

@@ -14,7 +14,6 @@ from .streams import GENERATED, outcome
 from .support import (
     USAGE,
     answer_stream,
-    bug,
     chunk,
     collect,
     final,
@@ -76,10 +75,6 @@ _ONE_AFTER_ANOTHER = [
 ]
 
 
-@bug(
-    "openai_chat_stream.py _finished: the decoder does not know `n`, so a stream of n=2 that ends "
-    "after the first choice passes for an answer with one choice"
-)
 async def test_a_stream_that_ends_before_its_second_choice_is_interrupted() -> None:
     body = sse(*_ONE_AFTER_ANOTHER[:2])
     async with serving(streamed(body)) as (provider, _):
@@ -87,10 +82,6 @@ async def test_a_stream_that_ends_before_its_second_choice_is_interrupted() -> N
             await collect(provider.stream("x", n=2, cache_response=True))
 
 
-@bug(
-    "openai_chat_stream.py is_whole: with usage on every chunk (vLLM, Perplexity) and without "
-    "[DONE], one choice of n=2 is stored as the whole answer"
-)
 async def test_one_choice_of_two_is_never_stored() -> None:
     body = sse(*_ONE_AFTER_ANOTHER[:2])
     async with serving(streamed(body)) as (provider, _):
@@ -122,10 +113,6 @@ async def test_what_breaks_after_the_terminal_marker_is_no_matter(*, cut: bool) 
         assert upstream.calls == 1
 
 
-@bug(
-    "openai_chat_stream.py is_whole: [DONE] alone makes an answer whole; proxies that lose their "
-    "upstream close with [DONE] and no finish_reason, and the half answer is stored"
-)
 async def test_done_without_any_finish_reason_is_not_stored() -> None:
     body = sse(chunk({"content": "half of"}), "[DONE]")
     async with serving(streamed(body)) as (provider, _):

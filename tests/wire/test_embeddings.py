@@ -19,7 +19,7 @@ from llmcache.providers.http import HTTPReply
 from llmcache.providers.openai_embeddings import parse_vector, vector_recordings
 from llmcache.testing.upstream import DemoUpstream, Reply, Upstream, UpstreamRequest
 
-from .support import as_json, bug, handler, provider_of, serving, stored, without_cache
+from .support import as_json, handler, provider_of, serving, stored, without_cache
 
 Vector = Sequence[float]
 
@@ -75,10 +75,6 @@ async def test_inputs_in_every_accepted_shape(inputs: Any, sent: Any, count: int
         assert upstream.calls == 1
 
 
-@bug(
-    "openai_call.py EmbeddingCall.send: a list of one input is sent as that input; servers that "
-    "take only lists (Azure AI inference, TEI) cannot be asked for one"
-)
 async def test_a_list_of_one_is_sent_as_a_list() -> None:
     async with serving(by_input) as (provider, upstream):
         await provider.embed(["abc"])
@@ -136,7 +132,6 @@ async def test_an_unknown_option_is_refused() -> None:
         assert upstream.calls == 0
 
 
-@bug("openai.py _embed_call: an extra_body that is no object is a bare ValueError")
 async def test_an_extra_body_of_a_wrong_shape_is_refused() -> None:
     async with serving(by_input) as (provider, _):
         with pytest.raises(InvalidRequestError, match=r"^extra_body"):
@@ -144,10 +139,6 @@ async def test_an_extra_body_of_a_wrong_shape_is_refused() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["int8", "uint8"])
-@bug(
-    "openai.py _embed_call: base64 is asked for whatever the element type is, and its bytes are "
-    "always read as float32: Voyage's output_dtype=int8 comes back as a quarter of garbage"
-)
 async def test_elements_that_are_no_floats_are_not_read_as_floats(dtype: str) -> None:
     def voyage(request: UpstreamRequest) -> Reply:
         numbers = [1, 2, 3, 4, 5, 6, 7, 8]
@@ -162,6 +153,19 @@ async def test_elements_that_are_no_floats_are_not_read_as_floats(dtype: str) ->
         except LLMCacheError:
             return
         assert list(result.embedding) == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
+async def test_base64_of_elements_that_are_no_floats_is_refused() -> None:
+    async with serving(by_input) as (provider, upstream):
+        with pytest.raises(InvalidRequestError, match=r"^encoding_format"):
+            await provider.embed("a", encoding_format="base64", extra_body={"output_dtype": "int8"})
+        assert upstream.calls == 0
+        options = {"output_dtype": "float", "input_type": "query"}
+        await provider.embed("a", encoding_format="base64", extra_body=options)
+        await provider.embed("a", extra_body={"input_type": "query"})
+        await provider.embed("a", extra_body={})
+        sent = [request.json().get("encoding_format") for request in upstream.requests]
+        assert sent == ["base64", None, "base64"]
 
 
 # --- half-known lists -------------------------------------------------------------------------
@@ -189,10 +193,6 @@ async def test_what_is_in_a_list_twice_is_sent_once() -> None:
         assert len(await stored(provider)) == 2
 
 
-@bug(
-    "cache/embedding.py _result: usage is summed per input, so what was sent once and is in the "
-    "list twice is counted twice: more tokens than the provider reported"
-)
 async def test_what_is_in_a_list_twice_is_paid_once() -> None:
     async with serving(by_input) as (provider, _):
         result = await provider.embed(["a", "bb", "a"], cache_response=True)

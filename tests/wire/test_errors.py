@@ -25,7 +25,7 @@ from llmcache.errors import (
 )
 from llmcache.testing.upstream import Reply
 
-from .support import as_json, bug, collect, completion, serving, stored
+from .support import as_json, collect, completion, serving, stored
 
 # --- error bodies -----------------------------------------------------------------------------
 
@@ -140,28 +140,11 @@ async def test_an_error_body_that_is_no_json_is_quoted_from_its_start(
         ({"error": "m"}, ServerError, None, True),
         ({"error": {"message": "m"}}, ServerError, None, True),
         ({"error": {"message": "m", "code": "rate_limit_exceeded"}}, RateLimitError, "rate_limit_exceeded", True),
-        *(
-            pytest.param(
-                {"error": {"message": "m", "code": code}},
-                kind,
-                code,
-                False,
-                marks=bug("failures.py _typed: in a 200 without a status inside, an error whose code says that trying again cannot help is tried again"),
-            )
-            for code, kind in (
-                ("content_filter", ContentFilteredError),
-                ("context_length_exceeded", ContextLengthError),
-                ("invalid_api_key", AuthenticationError),
-                ("model_not_found", NotFoundError),
-            )
-        ),
-        pytest.param(
-            {"error": {"message": "m", "type": "invalid_request_error", "code": None}},
-            BadRequestError,
-            "invalid_request_error",
-            False,
-            marks=bug("failures.py _BY_CODE: `invalid_request_error` in a 200 is a retryable ServerError"),
-        ),
+        ({"error": {"message": "m", "code": "content_filter"}}, ContentFilteredError, "content_filter", False),
+        ({"error": {"message": "m", "code": "context_length_exceeded"}}, ContextLengthError, "context_length_exceeded", False),
+        ({"error": {"message": "m", "code": "invalid_api_key"}}, AuthenticationError, "invalid_api_key", False),
+        ({"error": {"message": "m", "code": "model_not_found"}}, NotFoundError, "model_not_found", False),
+        ({"error": {"message": "m", "type": "invalid_request_error", "code": None}}, BadRequestError, "invalid_request_error", False),
     ],
     ids=str,
 )  # fmt: skip

@@ -20,7 +20,6 @@ from .support import (
     SECRET,
     answer_stream,
     as_json,
-    bug,
     collect,
     completion,
     final,
@@ -78,10 +77,6 @@ async def test_headers_of_a_call_win(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["Authorization", "Content-Type", "User-Agent", "X-Own"])
-@bug(
-    "http.py _open: our header names are lower-case, a call's extra_headers are not lowered, and "
-    "httpx sends both spellings: two authorization headers"
-)
 async def test_headers_of_a_call_win_however_they_are_spelled(name: str) -> None:
     headers = await headers_of(headers={"x-own": "1"}, extra={name: "own/value"})
     assert headers.get_list(name) == ["own/value"]
@@ -114,14 +109,24 @@ async def test_where_a_call_goes(base_url: str, url: str) -> None:
         "x.test/v1",
         "http://",
         "http://x.test:port",
-        pytest.param("http://[::1", marks=bug("openai.py __init__: urlsplit raises a bare ValueError")),
-        pytest.param("http://a b/v1", marks=bug("keys/request.py normalize_endpoint: white space in a host is accepted, and every call is then a retried ConnectionFailedError")),
-        pytest.param("http://\ud800.test", marks=bug("keys/request.py normalize_endpoint: a lone surrogate is accepted")),
+        "http://[::1",
+        "http://a b/v1",
+        "http://\ud800.test",
     ],
-)  # fmt: skip
+)
 def test_an_address_that_is_none_is_refused_at_once(base_url: str) -> None:
     with pytest.raises((InvalidRequestError, ConfigurationError)):
         OpenAIProvider(model="m", base_url=base_url, cache_backend="memory")
+
+
+@pytest.mark.parametrize("base_url", ["http://xn--/v1", "http://\u00ad/v1", "http://x.test/\0"])
+async def test_an_address_that_only_httpx_refuses_is_no_failure_of_the_server(
+    base_url: str,
+) -> None:
+    options = {"model": "m", "base_url": base_url, "cache_backend": "memory"}
+    async with OpenAIProvider(**options) as provider:
+        with pytest.raises(InvalidRequestError, match=r"^base_url: "):
+            await provider.complete("x")
 
 
 # --- encodings of the body --------------------------------------------------------------------

@@ -16,7 +16,7 @@ import pytest
 from llmcache import CompletionResult, OpenAIProvider, ProviderError
 from llmcache.types import EmbeddingResult
 
-from .support import USAGE, bug, call_piece, chunk, collect, completion, final
+from .support import USAGE, call_piece, chunk, collect, completion, final
 
 DEEP: list[Any] = []
 for _ in range(600):
@@ -182,43 +182,11 @@ async def ask_vectors(provider: OpenAIProvider, name: str) -> None:
     assert len(live.embeddings) == 2
 
 
-_KNOWN = {
-    "cost": bug(
-        "openai_chat_answer.py parse_usage: `cost: true` is an int to isinstance, and Decimal('True') "
-        "raises decimal.InvalidOperation, which is no ValueError"
-    ),
-    "finish_reason": bug(
-        "cache/admission.py refusal: a finish_reason that is a list or an object is unhashable: a bare "
-        "TypeError after a call that was paid for"
-    ),
-    "index": bug(
-        "openai_chat_stream.py finish: sorted() over choice indices of different types is a bare TypeError"
-    ),
-    "embedding": bug(
-        'openai_embeddings.py: struct.error (not a ValueError) for what is no number; [], "" and {} '
-        "are stored as empty vectors"
-    ),
-}
-
-
-def known(place: Path) -> Any:
-    """Return the mark of a place where a bug is known, none for the others."""
-    if place[:1] == ("data",) and "embedding" in place:
-        return _KNOWN["embedding"]
-    last = place[-1] if place else None
-    if last == "cost" or (last == "index" and place[1:2] == ("choices",) and len(place) == 4):
-        return _KNOWN[str(last)]
-    # Of a choice that ends twice, only the last end counts.
-    return (
-        _KNOWN["finish_reason"] if last == "finish_reason" and place[0] in {"choices", 7, 8} else ()
-    )
-
-
 def at(template: Any) -> list[Any]:
     """Return the places of a template, but of its second choice only the first level."""
     found = [p for p in places(template) if p[:2] != ("choices", 1) or len(p) < 4]
     found = [p for p in found if p or not isinstance(template, list)]
-    return [pytest.param(place, marks=known(place), id=str(place)) for place in found]
+    return [pytest.param(place, id=str(place)) for place in found]
 
 
 @pytest.mark.parametrize("place", at(TWO))
@@ -243,11 +211,6 @@ async def test_vectors_with_anything_anywhere(place: Path) -> None:
         pytest.param(STREAM, ask_stream, id="stream"),
         pytest.param(VECTORS, ask_vectors, id="vectors"),
     ],
-)
-@bug(
-    "openai_chat_answer.py parse_completion, openai_chat_stream.py feed and finish, types/_json.py "
-    "freeze: JSON that is nested deeper than Python's stack, which orjson reads, is a bare "
-    "RecursionError (or orjson's TypeError); vectors: struct.error"
 )
 async def test_nesting_is_no_crash(template: Any, ask: Any) -> None:
     crashes = {p: await tried(p, template, ask, {"deep": DEEP}) for p in places(template) if p}

@@ -10,11 +10,11 @@ from openai import AsyncOpenAI
 from openai.lib._pydantic import to_strict_json_schema
 from pydantic import BaseModel, ConfigDict, Field
 
-from llmcache import Message, ToolCall
-from llmcache.providers.openai_chat import strict_schema, wire_response_format
+from llmcache import InvalidRequestError, Message, ToolCall
+from llmcache.providers.openai_chat_format import strict_schema, wire_response_format
 from llmcache.testing.upstream import Reply, UpstreamRequest
 
-from .support import SECRET, answer_stream, as_json, bug, collect, completion, serving, sse
+from .support import SECRET, answer_stream, as_json, collect, completion, serving, sse
 
 # Why our body may differ from the SDK's:
 # - `stream_options.include_usage` is always asked for, so that a stream can be stored with its usage;
@@ -246,45 +246,20 @@ class Empty(BaseModel):
     pass
 
 
-_KEEPS_REF = bug(
-    "openai_chat.py strict_schema: a $ref beside other keys (a described field of a model or enum "
-    "type) stays, which strict mode rejects; the SDK writes the definition out in its place"
-)
 MODELS: list[Any] = [
     Plain,
     Point,
     Optionals,
     Route,
-    pytest.param(
-        Nested,
-        marks=bug(
-            "openai_chat.py strict_schema: a recursive model's schema is a $ref at the root, which "
-            "strict mode rejects (it wants an object there); the SDK writes the definition out"
-        ),
-    ),
-    pytest.param(Described, marks=_KEEPS_REF),
-    pytest.param(Enums, marks=_KEEPS_REF),
+    Nested,
+    Described,
+    Enums,
     Defaults,
     Pets,
-    pytest.param(
-        Open,
-        marks=bug("openai_chat.py strict_schema: additionalProperties that the model states is overwritten"),
-    ),
-    pytest.param(
-        Scores,
-        marks=bug(
-            "openai_chat.py strict_schema: dict[str, int] becomes an object that may hold nothing; "
-            "the model then always answers {}"
-        ),
-    ),
-    pytest.param(
-        Awkward,
-        marks=bug("openai_chat.py strict_schema: a property that is called `default` is lost"),
-    ),
-    pytest.param(
-        Properties,
-        marks=bug("openai_chat.py strict_schema: a property called `properties` makes the map of properties look like a schema"),
-    ),
+    Open,
+    Scores,
+    Awkward,
+    Properties,
     Empty,
 ]  # fmt: skip
 
@@ -314,6 +289,38 @@ def test_a_pydantic_model_becomes_the_strict_schema_of_the_official_sdk(
     assert list(expected.get("properties", {})) == list(model.model_fields)
     sent = wire_response_format(model)["json_schema"]
     assert sent == {"name": model.__name__, "schema": expected, "strict": True}
+
+
+class Chain(BaseModel):
+    link: str
+    rest: Chain = Field(description="cannot be written out in its own place: that would not end")
+
+
+class Anchor(BaseModel):
+    chain: Chain = Field(description="where it hangs")
+
+
+def test_a_described_field_of_the_model_itself_is_a_plain_reference() -> None:
+    itself = {"$ref": "#/$defs/Chain"}
+    assert strict_schema(Chain.model_json_schema())["properties"]["rest"] == itself
+    chain = strict_schema(Anchor.model_json_schema())["properties"]["chain"]
+    assert (chain["description"], chain["required"]) == ("where it hangs", ["link", "rest"])
+    assert chain["properties"]["rest"] == itself
+
+
+def test_a_lone_all_of_is_what_it_holds() -> None:
+    """Older pydantic versions write a described field so."""
+    place = {"allOf": [{"$ref": "#/$defs/P"}], "description": "d"}
+    point = {"type": "object", "properties": {"x": {"type": "number"}}}
+    schema = {"type": "object", "properties": {"p": place}, "$defs": {"P": point}}
+    assert strict_schema(schema)["properties"]["p"] == {
+        **point, "description": "d", "required": ["x"], "additionalProperties": False,
+    }  # fmt: skip
+
+
+def test_a_reference_that_leads_nowhere_is_the_callers_mistake() -> None:
+    with pytest.raises(InvalidRequestError, match=r"^response_format: .*'#/\$defs/X'"):
+        strict_schema({"properties": {"a": {"$ref": "#/$defs/X", "title": "A"}}})
 
 
 async def test_a_pydantic_model_is_sent_as_by_the_official_sdk() -> None:
