@@ -23,11 +23,6 @@ Open: TypeAlias = Callable[[Upstream], OpenAIProvider]
 Answer: TypeAlias = Reply | Sequence[Reply] | Handler
 
 
-def bug(reason: str) -> Any:
-    """Mark a test that shows a bug of the package: strict, so that the fix takes the mark away."""
-    return pytest.mark.xfail(strict=True, reason=f"BUG: {reason}")
-
-
 # --- servers and providers --------------------------------------------------------------------
 
 
