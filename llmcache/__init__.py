@@ -10,8 +10,9 @@ Names are loaded when they are first used: `import llmcache` itself loads nothin
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ._lazy import lazy_names
 
 __version__ = "0.1.0"
 
@@ -129,18 +130,4 @@ __all__ = [
     "stream_to_string",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    """Load a public name from its module (PEP 562)."""
-    home = _HOMES.get(name)
-    if home is None:
-        msg = f"module 'llmcache' has no attribute {name!r}"
-        raise AttributeError(msg)
-    value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    """Return the public names."""
-    return list(__all__)
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

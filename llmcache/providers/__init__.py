@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from .._lazy import lazy_names
 
 if TYPE_CHECKING:
     from ..types import CompletionResult as CompletionResult
@@ -17,13 +18,13 @@ if TYPE_CHECKING:
 # The clients stand above the cache, which stands above the wire: loading them here at once
 # would make every module of this package depend on the highest.
 _HOMES = {
-    "BaseProvider": "llmcache.providers.base",
-    "CachedProvider": "llmcache.providers.cached",
-    "CompletionResult": "llmcache.types",
-    "EmbeddingResult": "llmcache.types",
-    "OpenAIProvider": "llmcache.providers.openai",
-    "Provider": "llmcache.providers.base",
-    "StreamEvent": "llmcache.types",
+    "BaseProvider": "base",
+    "CachedProvider": "cached",
+    "CompletionResult": "..types",
+    "EmbeddingResult": "..types",
+    "OpenAIProvider": "openai",
+    "Provider": "base",
+    "StreamEvent": "..types",
 }
 
 __all__ = [
@@ -36,11 +37,4 @@ __all__ = [
     "StreamEvent",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    """Load a public name from its module (PEP 562)."""
-    home = _HOMES.get(name)
-    if home is None:
-        msg = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(msg)
-    return getattr(importlib.import_module(home), name)
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -6,9 +6,10 @@ The suites need pytest and pytest-asyncio, the state machine needs hypothesis;
 
 from __future__ import annotations
 
-import importlib
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from .._lazy import lazy_names
 
 if TYPE_CHECKING:
     from .backends import BackendTests as BackendTests
@@ -51,18 +52,4 @@ if _pytest is not None:
     for _name in ("_backend_powers", "backends", "machine", "providers"):
         _pytest.register_assert_rewrite(f"{__name__}.{_name}")
 
-
-def __getattr__(name: str) -> Any:
-    """Load a public name from its module (PEP 562)."""
-    home = _HOMES.get(name)
-    if home is None:
-        msg = f"module 'llmcache.testing' has no attribute {name!r}"
-        raise AttributeError(msg)
-    value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    """Return the public names."""
-    return list(__all__)
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)
