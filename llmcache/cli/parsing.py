@@ -100,8 +100,10 @@ def read_request(source: str) -> dict[str, Any]:
     data = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
     try:
         body = json.loads(data)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise InvalidRequestError(place, f"not JSON: {error}") from None
+    except RecursionError:
+        raise InvalidRequestError(place, "nested too deeply") from None
     if not isinstance(body, dict) or "messages" not in body:
         reason = 'a chat request is an object with "model" and "messages"'
         raise InvalidRequestError(place, reason)

@@ -188,7 +188,7 @@ def test_salt_and_tenant_are_part_of_the_key(
         ("", "not JSON"),
         ("{", "not JSON"),
         ("\xff\xfe", "not JSON"),
-        ("[" * 100_000, "not JSON"),
+        ("[" * 100_000, "nested"),
         ("9" * 5_000, "not JSON"),
         ("[]", "a chat request is an object"),
         ('"text"', "a chat request is an object"),
@@ -200,7 +200,7 @@ def test_salt_and_tenant_are_part_of_the_key(
         ('{"model": "m", "messages": [{"role": 7}]}', "messages[0].role"),
         ('{"model": "m", "messages": ["x"], "temperature": NaN}', "temperature"),
         ('{"model": "m", "messages": ["\\ud800"]}', "messages[0]"),
-        ('{"model": "m", "messages": ["x"], "x": ' + "[" * 600 + "]" * 600 + "}", "nested"),
+        ('{"model": "m", "messages": ["x"], "x": ' + "[" * 950 + "]" * 950 + "}", "nested"),
     ],
     ids=lambda value: value[:30].strip(),
 )
