@@ -11,6 +11,13 @@ from typing import Any
 import pytest
 
 from llmcache import OpenAIProvider
+from llmcache.testing.servers import (
+    PostgresServer,
+    RedisServer,
+    ServerEngine,
+    find_postgres,
+    find_redis,
+)
 from llmcache.testing.upstream import DemoUpstream
 
 _ROOT = Path(__file__).resolve().parent.parent
@@ -52,6 +59,74 @@ def _only_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket.socket, "connect", guarded)
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+
+
+# --- real servers: one of an engine for all tests of a process, started when first asked for ----
+
+
+def pytest_report_header() -> list[str]:
+    """Say which real servers the tests run on."""
+    found = {"postgres": find_postgres(), "redis": find_redis()}
+    return [f"{kind}: {', '.join(map(str, all_)) or 'none'}" for kind, all_ in found.items()]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test that asks for `each_postgres` or `each_redis` once on every engine found."""
+    for name, find in {"each_postgres": find_postgres, "each_redis": find_redis}.items():
+        if name in metafunc.fixturenames:
+            engines = find()
+            ids = [engine.name.partition(" (")[0].replace(" ", "-") for engine in engines]
+            metafunc.parametrize(name, engines, ids=ids, indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
+def pg_engines() -> list[ServerEngine]:
+    """Every Postgres on this machine, the preferred first; the test is skipped without any."""
+    return found_engines("Postgres", find_postgres())
+
+
+@pytest.fixture(scope="session")
+def redis_engines() -> list[ServerEngine]:
+    """Every Redis on this machine, the preferred first; the test is skipped without any."""
+    return found_engines("Redis", find_redis())
+
+
+def found_engines(kind: str, engines: list[ServerEngine]) -> list[ServerEngine]:
+    """Return the engines; skip where there are none, fail where they are required."""
+    if not engines:
+        reason = f"no {kind} server on this machine"
+        if os.environ.get("LLMCACHE_REQUIRE_SERVERS") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return engines
+
+
+@pytest.fixture(scope="session")
+def postgres_server(pg_engines: list[ServerEngine]) -> Iterator[PostgresServer]:
+    """A Postgres for all tests, which share it: a database or schema each, and no `kill`."""
+    with PostgresServer(pg_engines[0]) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_server(redis_engines: list[ServerEngine]) -> Iterator[RedisServer]:
+    """A Redis for all tests, which share it: a key prefix each, and no `kill`."""
+    with RedisServer(redis_engines[0]) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def each_postgres(request: pytest.FixtureRequest) -> Iterator[PostgresServer]:
+    """As `postgres_server`, of every engine in turn."""
+    with PostgresServer(request.param) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def each_redis(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
+    """As `redis_server`, of every engine in turn."""
+    with RedisServer(request.param) as server:
+        yield server
 
 
 @pytest.fixture

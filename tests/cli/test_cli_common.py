@@ -17,7 +17,7 @@ import pytest
 
 from llmcache import __version__
 
-COMMANDS = "demo stats ls show explain prune invalidate verify export import".split()
+COMMANDS = "demo stats ls show explain prune invalidate verify export import up".split()
 ON_A_FOLDER: list[list[str]] = [
     ["stats"],
     ["ls"],
@@ -51,7 +51,7 @@ def test_every_command_explains_itself(run: Callable[..., Any], command: str) ->
     ran = run(command, "--help")
     assert ran.code == 0
     assert "--json" in ran.out
-    assert "--cache-dir" in ran.out
+    assert ("--data-dir" if command == "up" else "--cache-dir") in ran.out
 
 
 def test_the_version(run: Callable[..., Any]) -> None:
