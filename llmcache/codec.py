@@ -133,10 +133,15 @@ class Codec:
     """Encodes and decodes entries; knows the dictionaries it was given. Not thread-safe."""
 
     def __init__(
-        self, *, max_bytes: int = MAX_ENTRY_BYTES, envelope: Envelope | None = None
+        self,
+        *,
+        max_bytes: int = MAX_ENTRY_BYTES,
+        compress: bool = True,
+        envelope: Envelope | None = None,
     ) -> None:
-        """`max_bytes` bounds a payload in both directions."""
+        """`max_bytes` bounds a payload in both directions; `compress=False` writes parts as they are."""
         self.max_bytes = max_bytes
+        self._compress = compress
         self._envelope = envelope
         self._compressors: dict[int, zstandard.ZstdCompressor] = {0: _compressor(None)}
         self._decompressors: dict[int, zstandard.ZstdDecompressor] = {0: _decompressor(None)}
@@ -181,7 +186,7 @@ class Codec:
         compress = self._compressors[dictionary_id].compress
         flags, packed = 0, []
         for part, flag in zip(parts, (_COMPRESSED, _REQUEST_COMPRESSED), strict=True):
-            small = compress(part)
+            small = compress(part) if self._compress else part
             if len(small) < len(part):
                 flags |= flag
                 packed.append(small)

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
 
 from ..errors import BackendUnavailableError
+from ._warner import Warner
 from .base import PruneReport
 
 __all__ = ["Ceiling"]
 
 # Others write into the folder too: each process looks again when it wrote such a share itself.
 _SHARE: Final = 16
-_log = logging.getLogger("llmcache")
 
 
 class Ceiling:
@@ -29,6 +28,7 @@ class Ceiling:
         """`evict` looks at the whole folder, and removes what is too much."""
         self._max_bytes = max_bytes
         self._evict = evict
+        self._warner = Warner("fs")
         self._written = 0
         # The size of the folder, and how much had been written, when it was looked at last.
         self._seen: tuple[int, int] | None = None
@@ -60,6 +60,6 @@ class Ceiling:
         try:
             report = await self._evict()
         except BackendUnavailableError as error:
-            _log.warning("llmcache: %s", error)
+            self._warner.warn("evict", type(error).__name__, str(error))
         else:
             self._seen = (report.bytes_left, written)

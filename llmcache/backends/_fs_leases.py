@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 from typing import TYPE_CHECKING, Final
@@ -57,10 +58,16 @@ class FileLease:
     """A `LockedFile` that is released in a thread."""
 
     def __init__(self, locked: LockedFile, workers: Workers) -> None:
-        """Take over a lock that is held."""
-        self._locked = locked
+        """Take over a lock that is held, for the running loop."""
+        self.locked = locked
         self._workers = workers
+        self._loop = asyncio.get_running_loop()
+
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether its loop was closed before it was released: nobody is left to do that."""
+        return self._loop.is_closed()
 
     async def release(self) -> None:
         """Let others have it."""
-        await self._workers.run(self._locked.release)
+        await self._workers.run(self.locked.release)

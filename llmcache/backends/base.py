@@ -15,7 +15,7 @@ import functools
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol, runtime_checkable
+from typing import Final, NamedTuple, Protocol, runtime_checkable
 
 from ..errors import ConfigurationError
 
@@ -34,6 +34,7 @@ __all__ = [
     "SupportsRevision",
     "SupportsStats",
     "SupportsTouch",
+    "VersionedEntry",
     "check_collection",
 ]
 
@@ -105,6 +106,16 @@ class StoredEntry:
     tags: tuple[str, ...] = ()
     created_at: float = 0.0
     keep_until: float | None = None
+
+
+class VersionedEntry(NamedTuple):
+    """An entry and the number that orders it among others of its key; `None`: the newest.
+
+    A composition of stores moves such entries between them.
+    """
+
+    entry: StoredEntry
+    version: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

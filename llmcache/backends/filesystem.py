@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal, Self, TypeVar
+from weakref import WeakValueDictionary
 
 from ..codec import MAX_ENTRY_BYTES, dictionary_id
 from ..errors import BackendError, ConfigurationError
@@ -109,6 +110,8 @@ class FSCache:
         self._io = io
         self._threaded_until = self._first_choice(root)
         self._slow_reads: list[float] = []
+        # Those that somebody may still hold, by the paths of their files.
+        self._leases: WeakValueDictionary[str, FileLease] = WeakValueDictionary()
         self._ceiling = None if max_bytes is None else Ceiling(max_bytes, self._evict)
 
     def _first_choice(self, root: Path) -> float:
@@ -244,13 +247,19 @@ class FSCache:
         """
         check_collection(collection)
         path = layout.lock_path(self._root, collection, check_key(key))
+        left = self._leases.get(path)
+        if left is not None and left.is_abandoned:
+            await self._run("lease", left.locked.release)
         attempt = asyncio.ensure_future(self._run("lease", lambda: lock_file(path)))
         try:
             locked = await asyncio.shield(attempt)
         except asyncio.CancelledError:
             attempt.add_done_callback(self._give_back)
             raise
-        return None if locked is None else FileLease(locked, self._workers)
+        if locked is None:
+            return None
+        lease = self._leases[path] = FileLease(locked, self._workers)
+        return lease
 
     def _give_back(self, attempt: asyncio.Future[LockedFile | None]) -> None:
         """Release a lock that came after its caller had gone."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 
 from .base import BackendStats, EntryInfo, Lease, StoredEntry, check_collection, check_key
@@ -17,7 +18,7 @@ class MemoryBackend:
     def __init__(self) -> None:
         """Start empty."""
         self._collections: dict[str, dict[str, StoredEntry]] = {}
-        self._leases: set[tuple[str, str]] = set()
+        self._leases: dict[tuple[str, str], asyncio.AbstractEventLoop] = {}
         self._dictionaries: dict[str, list[bytes]] = {}
         self._revisions: dict[str, int] = {}
         self.quarantined: list[tuple[str, str, bytes]] = []
@@ -54,11 +55,15 @@ class MemoryBackend:
         """Keep everything: the object can go on being used."""
 
     async def try_lease(self, collection: str, key: str, /) -> Lease | None:
-        """Return the lease of `key`, or `None` when it is held."""
+        """Return the lease of `key`, or `None` when it is held.
+
+        What a loop held when it was closed is free: nobody is left to release it.
+        """
         place = (check_collection(collection), check_key(key))
-        if place in self._leases:
+        holder = self._leases.get(place)
+        if holder is not None and not holder.is_closed():
             return None
-        self._leases.add(place)
+        self._leases[place] = asyncio.get_running_loop()
         return _MemoryLease(self._leases, place)
 
     async def quarantine(self, collection: str, key: str, data: bytes, /) -> None:
@@ -99,7 +104,9 @@ class MemoryBackend:
 
 
 class _MemoryLease:
-    def __init__(self, held: set[tuple[str, str]], place: tuple[str, str]) -> None:
+    def __init__(
+        self, held: dict[tuple[str, str], asyncio.AbstractEventLoop], place: tuple[str, str]
+    ) -> None:
         self._held = held
         self._place = place
         self._released = False
@@ -108,4 +115,4 @@ class _MemoryLease:
         # By then somebody else may hold the place.
         if not self._released:
             self._released = True
-            self._held.discard(self._place)
+            self._held.pop(self._place, None)

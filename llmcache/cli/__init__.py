@@ -1,7 +1,7 @@
 """The `llmcache` command: what a cache holds, why a call misses, upkeep, and a demo.
 
 One module per command or group of them (`inspect`, `show`, `explain`, `maintain`,
-`transfer`, `demo` with its `scenes`), and what they share: `opening` (from a folder
+`transfer`, `up`, `demo` with its `scenes`), and what they share: `opening` (from a folder
 to a cache), `reading` (entries and their answers), `parsing` (sizes, durations,
 request files), `output` (tables and JSON).
 """
@@ -24,7 +24,7 @@ __all__ = ["main", "make_app"]
 _HELP: Final = """Look into, tend and carry over a cache of LLM answers.
 
 Every command takes --cache-dir (else LLMCACHE_DIR, else ./cache; `demo` uses a
-temporary folder) and --json, which prints one JSON document on standard output and
+temporary folder; `up` runs servers and takes --data-dir) and --json, which prints one JSON document on standard output and
 nothing else there.
 
 \b
@@ -71,12 +71,14 @@ def _options(
 def make_app() -> typer.Typer:
     """Return the command line, to be called or to be tested."""
     # Only what a command needs is imported, and only when there is a command line at all.
+    from .database import make_db  # noqa: PLC0415
     from .demo import demo  # noqa: PLC0415
     from .explain import explain  # noqa: PLC0415
     from .inspect import list_entries, stats  # noqa: PLC0415
     from .maintain import invalidate, prune, verify  # noqa: PLC0415
     from .show import show  # noqa: PLC0415
     from .transfer import export, import_  # noqa: PLC0415
+    from .up import up  # noqa: PLC0415
 
     app = typer.Typer(
         cls=_Commands,
@@ -98,6 +100,8 @@ def make_app() -> typer.Typer:
     app.command("verify")(verify)
     app.command("export")(export)
     app.command("import")(import_)
+    app.command("up")(up)
+    app.add_typer(make_db(), name="db")
     return app
 
 

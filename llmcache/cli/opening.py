@@ -55,7 +55,7 @@ def with_cache(
     async def session() -> T:
         from ..cache import open_cache  # noqa: PLC0415 - `--help` needs no cache
 
-        manager = open_cache("fs", cache_dir=folder)
+        manager = open_cache("fs", store={"cache_dir": folder})
         try:
             return await work(manager)
         finally:

@@ -64,6 +64,10 @@ class OpenAIProvider(CachedProvider):
         project: str | None = None,
         cache_backend: str | Backend | None = "fs",
         cache_dir: str | os.PathLike[str] = "./cache",
+        pg_dsn: str | None = None,
+        redis_url: str | None = None,
+        redis_ttl_seconds: float | None = 86_400.0,
+        compress_pg: bool = True,
         cache_collection: str | None = None,
         cache: CacheManager | None = None,
         cache_policy: CachePolicy | None = None,
@@ -85,8 +89,13 @@ class OpenAIProvider(CachedProvider):
                 (Azure: `…/openai/deployments/<name>?api-version=…`).
             organization: OpenAI's; a namespace of keys.
             project: OpenAI's; a namespace of keys.
-            cache_backend: `"fs"`, `"memory"`, a `Backend`, or `None` for no cache.
+            cache_backend: `"fs"`, `"pg_redis"`, `"pg"`, `"redis"`, `"memory"`, a
+                `Backend`, or `None` for no cache.
             cache_dir: folder of the `"fs"` backend; made by the first write.
+            pg_dsn: the Postgres database; defaults to `PG_DSN`.
+            redis_url: the Redis server; defaults to `REDIS_URL`.
+            redis_ttl_seconds: how long Redis keeps an answer at most.
+            compress_pg: `False` stores answers in Postgres and Redis as they are.
             cache_collection: where calls that name none keep their answers.
             cache: a cache to share; it is not closed with the provider.
             cache_policy: time to live and other defaults of every call.
@@ -130,7 +139,13 @@ class OpenAIProvider(CachedProvider):
         shared = cache is not None
         manager = cache or open_cache(
             cache_backend,
-            cache_dir=cache_dir,
+            store={
+                "cache_dir": cache_dir,
+                "pg_dsn": pg_dsn,
+                "redis_url": redis_url,
+                "redis_ttl_seconds": redis_ttl_seconds,
+            },
+            compress=compress_pg or cache_backend in {"fs", "memory"},
             collection=cache_collection,
             policy=cache_policy,
             **(cache_options or {}),
@@ -206,8 +221,10 @@ class OpenAIProvider(CachedProvider):
 
     async def close(self) -> None:
         """Close the cache and the connections that this provider opened itself."""
-        await super().close()
-        await self._transport.aclose()
+        try:
+            await super().close()
+        finally:
+            await self._transport.aclose()
 
 
 def _model_name(model: Any) -> str:

@@ -133,7 +133,9 @@ async def test_a_folder_that_cannot_be_written_costs_a_warning(
 
 
 @pytest.mark.parametrize(
-    "backend", ["sqlite", "pg", "FS", 5, object(), {"fs": True}], ids=lambda value: str(type(value))
+    "backend",
+    ["sqlite", "postgres", "FS", 5, object(), {"fs": True}],
+    ids=lambda value: str(type(value)),
 )
 def test_an_unknown_backend_is_refused_with_the_known_ones(
     make_provider: MakeProvider, backend: Any

@@ -261,7 +261,7 @@ def test_an_answer_cannot_steer_the_terminal(run: Callable[..., Any], tmp_path: 
 async def test_an_entry_of_an_unknown_kind_is_listed_and_shown(
     run: Callable[..., Any], filled: Any
 ) -> None:
-    manager = open_cache("fs", cache_dir=filled.folder)
+    manager = open_cache("fs", store={"cache_dir": filled.folder})
     entry = (await manager.store.fetch("default", [filled.key("other")]))[filled.key("other")]
     from llmcache.backends import StoredEntry  # noqa: PLC0415 - only here
 

@@ -108,10 +108,6 @@ async def test_a_model_profile_class_names_its_model(upstream: DemoUpstream) -> 
 @pytest.mark.parametrize(
     "argument",
     [
-        {"pg_dsn": None},
-        {"redis_url": None},
-        {"redis_ttl_seconds": 86400},
-        {"compress_pg": True},
         {"qdrant_url": None},
         {"qdrant_api_key": None},
         {"use_responses_api": False},
@@ -373,7 +369,20 @@ async def test_the_cache_can_be_warmed(provider: OpenAIProvider) -> None:
     assert report.loaded == 1
 
 
-@pytest.mark.parametrize("backend", ["pg_redis", "qdrant"])
+def test_the_shared_cache_is_named_as_in_the_guide() -> None:
+    """Nothing is connected before the first call."""
+    provider = OpenAIProvider(
+        model="gpt-5",
+        cache_backend="pg_redis",
+        pg_dsn="postgresql://user:pass@localhost/db",
+        redis_url="redis://localhost:6379",
+        redis_ttl_seconds=86400,
+        compress_pg=True,
+    )
+    assert provider.cache.backend.name == "pg_redis"
+
+
+@pytest.mark.parametrize("backend", ["qdrant"])
 def test_later_backends_are_refused_by_name(backend: str) -> None:
     with pytest.raises(ValueError, match=f"unknown cache_backend '{backend}'"):
         OpenAIProvider(model="gpt-5", cache_backend=backend)

@@ -1,0 +1,260 @@
+"""One Postgres database: a pool opened when it is first needed, a schema that is up to date.
+
+Nothing here relies on the state of a session (but for leases, see `postgres.py`), so
+that PgBouncer may hand out connections by the transaction.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+from collections.abc import Generator, Sequence
+from typing import Any, Final
+
+from ..errors import BackendError, BackendUnavailableError, ConfigurationError, MissingExtraError
+from ._pg_sql import migrations, statements
+
+__all__ = ["Database", "check_dsn", "translated"]
+
+_MIGRATE: Final = "migrate.sql"
+_SCHEMES: Final = ("postgresql://", "postgres://")
+
+
+class Database:
+    """Runs statements; a connection that was lost is replaced once."""
+
+    def __init__(
+        self,
+        dsn: str | None,
+        *,
+        pool: Any,
+        max_connections: int,
+        statement_timeout: float,
+        statement_cache_size: int,
+        migrate: bool,
+    ) -> None:
+        """Arguments as the backend's. Connects nothing yet."""
+        self._dsn = dsn
+        self._given = pool
+        self._max_connections = max_connections
+        self._timeout = statement_timeout
+        self._cache_size = statement_cache_size
+        self._migrate = migrate
+        self._pool: Any = None
+        self._opening = asyncio.Lock()
+
+    async def fetch(self, operation: str, sql: str, *arguments: Any) -> Sequence[Any]:
+        """Return the rows of a statement. Every statement of ours may be made twice.
+
+        Raises:
+            BackendUnavailableError: the server cannot be reached, or refused.
+        """
+        pool = self._pool or await self._opened(operation)
+        with translated(operation):
+            try:
+                rows: Sequence[Any] = await pool.fetch(sql, *arguments)
+            except _lost() as error:
+                if isinstance(error, TimeoutError):
+                    raise
+                rows = await pool.fetch(sql, *arguments)
+            return rows
+
+    async def _opened(self, operation: str) -> Any:
+        """As `open`, for a call that a wrong setting must not fail."""
+        try:
+            return await self.open()
+        except MissingExtraError:
+            raise
+        except ConfigurationError as error:
+            raise BackendUnavailableError(str(error), backend="pg", operation=operation) from error
+
+    async def open(self) -> Any:
+        """Return the pool, with the schema there and up to date.
+
+        Raises:
+            ConfigurationError: wrong password, no such database, no privilege, a schema
+                of a later version; or one that is missing, where `migrate` is off.
+            BackendUnavailableError: the server cannot be reached.
+        """
+        async with self._opening:
+            if self._pool is None:
+                with translated("open"):
+                    self._pool = await self._prepared()
+        return self._pool
+
+    async def upgrade(self) -> list[int]:
+        """Apply the migrations that are missing, and return their numbers; raises as `open`."""
+        with translated("open"):
+            pool = self._pool or self._given or await self._connected()
+            try:
+                async with pool.acquire(timeout=self._timeout) as connection:
+                    return await _upgrade(connection)
+            finally:
+                if pool not in (self._pool, self._given):
+                    await pool.close()
+
+    async def _prepared(self) -> Any:
+        pool = self._given or await self._connected()
+        try:
+            await self._prepare(pool)
+        except BaseException:
+            if pool is not self._given:
+                pool.terminate()
+            raise
+        return pool
+
+    async def _connected(self) -> Any:
+        driver = _driver()
+        pool: Any = await driver.create_pool(
+            self._dsn,
+            min_size=1,
+            max_size=self._max_connections,
+            command_timeout=self._timeout,
+            timeout=self._timeout,
+            statement_cache_size=self._cache_size,
+        )
+        return pool
+
+    async def aclose(self) -> None:
+        """Close the pool if it is ours."""
+        pool, self._pool = self._pool, None
+        if pool is None or pool is self._given:
+            return
+        try:
+            async with asyncio.timeout(self._timeout):
+                await pool.close()
+        except (TimeoutError, OSError, _driver().PostgresError, _driver().InterfaceError):
+            pool.terminate()
+
+    # --- a session, for what lives as long as one --------------------------------------------
+
+    async def connect(self, operation: str) -> Any:
+        """Return a connection of its own, for `on` and `disconnect`."""
+        pool = self._pool or await self._opened(operation)
+        with translated(operation):
+            if self._given is not None:
+                return await pool.acquire(timeout=self._timeout)
+            return await _driver().connect(
+                self._dsn, timeout=self._timeout, command_timeout=self._timeout
+            )
+
+    async def on(self, session: Any, operation: str, sql: str, *arguments: Any) -> Any:
+        """Return the first value that a statement gives on `session`."""
+        with translated(operation):
+            return await session.fetchval(sql, *arguments)
+
+    async def disconnect(self, session: Any) -> None:
+        """Close a session; what it holds on the server is free then."""
+        try:
+            async with asyncio.timeout(self._timeout):
+                if self._given is None:
+                    await session.close()
+                else:
+                    await self._given.release(session)
+        except (TimeoutError, OSError, _driver().PostgresError, _driver().InterfaceError):
+            session.terminate()
+
+    # --- the schema ----------------------------------------------------------------------------
+
+    async def _prepare(self, pool: Any) -> None:
+        async with pool.acquire(timeout=self._timeout) as connection:
+            missing = await _missing(connection)
+            if missing and not self._migrate:
+                msg = f"the schema lacks migrations {missing}; run `llmcache db upgrade`"
+                raise ConfigurationError(msg)
+            if missing:
+                await _upgrade(connection)
+
+
+async def _missing(connection: Any) -> list[int]:
+    """Return the numbers of the migrations that are still to be applied."""
+    sql = statements(_MIGRATE)
+    known = [migration.number for migration in migrations()]
+    if not await connection.fetchval(sql["known"]):
+        return known
+    applied = [row[0] for row in await connection.fetch(sql["applied"])]
+    if applied and applied[-1] > known[-1]:
+        msg = (
+            f"the schema has migration {applied[-1]}, and this version of llmcache knows "
+            f"{known[-1]}: upgrade llmcache"
+        )
+        raise ConfigurationError(msg)
+    return [number for number in known if number not in applied]
+
+
+async def _upgrade(connection: Any) -> list[int]:
+    """Apply what is missing, all of it or nothing; others that start meanwhile wait."""
+    sql = statements(_MIGRATE)
+    async with connection.transaction():
+        await connection.execute(sql["lock"])
+        await connection.execute(sql["begin"])
+        missing = await _missing(connection)
+        for migration in migrations():
+            if migration.number in missing:
+                await connection.execute(migration.sql)
+                await connection.execute(sql["note"], migration.number, migration.name)
+    return missing
+
+
+# --- errors --------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def translated(operation: str) -> Generator[None, None, None]:
+    """Turn what asyncpg raises into ours."""
+    driver = _driver()
+    try:
+        yield
+    except (BackendError, ConfigurationError):
+        raise
+    except (driver.PostgresError, driver.InterfaceError, OSError, TimeoutError) as error:
+        raise _ours(driver, operation, error) from error
+
+
+def _ours(driver: Any, operation: str, error: Exception) -> Exception:
+    if operation == "open":
+        for kind, hint in (
+            (driver.InvalidPasswordError, "check the user and password in pg_dsn"),
+            (driver.InvalidAuthorizationSpecificationError, "check the user in pg_dsn"),
+            (driver.InvalidCatalogNameError, "create the database, or name another in pg_dsn"),
+            (
+                driver.InsufficientPrivilegeError,
+                "the user needs this right, or another must upgrade",
+            ),
+        ):
+            if isinstance(error, kind):
+                return ConfigurationError(f"Postgres: {error}; {hint}")
+    text = str(error) or type(error).__name__
+    return BackendUnavailableError(text, backend="pg", operation=operation)
+
+
+def _lost() -> tuple[type[Exception], ...]:
+    """Return what says that a connection was lost, and not that a statement was refused."""
+    driver = _driver()
+    return (
+        driver.PostgresConnectionError,
+        driver.AdminShutdownError,
+        driver.CrashShutdownError,
+        driver.InterfaceError,
+        OSError,
+    )
+
+
+def _driver() -> Any:
+    try:
+        return importlib.import_module("asyncpg")
+    except ImportError as error:
+        raise MissingExtraError("cache_backend='pg'", "pg") from error
+
+
+def check_dsn(dsn: str | None) -> None:
+    """Do nothing when `dsn` names a Postgres database.
+
+    Raises:
+        ConfigurationError: it does not.
+    """
+    if not isinstance(dsn, str) or not dsn.startswith(_SCHEMES):
+        scheme = str(dsn).partition(":")[0] if isinstance(dsn, str) else type(dsn).__name__
+        msg = f"pg_dsn must start with postgresql://, not {scheme!r}"
+        raise ConfigurationError(msg)

@@ -1,0 +1,178 @@
+"""A Redis, a Redis behind Sentinel, or a Redis Cluster: one client, one translation of errors."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+from collections.abc import AsyncGenerator, Generator, Sequence
+from importlib import resources
+from typing import Any, Final
+from urllib.parse import parse_qsl, urlsplit
+
+from ..errors import BackendUnavailableError, ConfigurationError, MissingExtraError
+
+__all__ = ["RedisClient", "check_url"]
+
+_SINGLE: Final = ("redis", "rediss", "unix")
+_SENTINEL: Final = ("redis+sentinel", "rediss+sentinel")
+_CLUSTER: Final = ("redis+cluster", "rediss+cluster")
+_SENTINEL_PORT: Final = 26379
+
+
+def check_url(url: object) -> None:
+    """Do nothing when `url` is one of Redis.
+
+    Raises:
+        ConfigurationError: it is not. The URL is not repeated: it may hold a password.
+    """
+    scheme = url.partition(":")[0] if isinstance(url, str) else type(url).__name__
+    known = (*_SINGLE, *_SENTINEL, *_CLUSTER)
+    if scheme not in known:
+        msg = f"redis_url must start with {', '.join(known)}, not {scheme!r}"
+        raise ConfigurationError(msg)
+
+
+class RedisClient:
+    """A client that connects when it is first used.
+
+    - `redis://`, `rediss://`, `unix://`: one server.
+    - `redis+sentinel://[user:password@]host:port,host:port/<service>[/<db>]`.
+    - `redis+cluster://host:port`: any node of a cluster; `rediss+…` with TLS.
+    """
+
+    def __init__(self, url: str, *, given: Any, timeout: float, max_connections: int) -> None:
+        """`given` is a client that was passed in: it is used as it is, and never closed."""
+        self._url = url
+        self._given = given
+        self._client: Any = given
+        self._timeout = timeout
+        self._most = max_connections
+        self._scripts: dict[str, Any] = {}
+        self._opening = asyncio.Lock()
+        # A cluster's client has no connections to wait for: it fails when all are in use.
+        self._turns = asyncio.Semaphore(max_connections) if _is_cluster(url) else None
+
+    @contextlib.asynccontextmanager
+    async def use(self, operation: str) -> AsyncGenerator[Any, None]:
+        """Yield the client; what it raises becomes ours.
+
+        Raises:
+            BackendUnavailableError: the server cannot be reached, or refused.
+        """
+        with translated(operation):
+            client = self._client or await self._opened()
+            if self._turns is None:
+                yield client
+            else:
+                async with self._turns:
+                    yield client
+
+    async def run(
+        self, operation: str, name: str, places: Sequence[str], arguments: Sequence[Any]
+    ) -> int:
+        """Return what the script `lua/<name>.lua` returns; a server that lacks it is given it."""
+        async with self.use(operation) as client:
+            script = self._scripts.get(name)
+            if script is None:
+                script = self._scripts[name] = client.register_script(_source(name))
+            return int(await script(keys=places, args=arguments))
+
+    async def aclose(self) -> None:
+        """Close the client if it is ours."""
+        client, self._client = self._client, self._given
+        self._scripts = {}
+        if client is not None and client is not self._given:
+            with translated("close"):
+                await client.aclose()
+
+    async def _opened(self) -> Any:
+        async with self._opening:
+            if self._client is None:
+                client = self._connected()
+                if self._turns is not None:
+                    # Many that come at once to one that is not ready break its connections.
+                    await client.initialize()
+                self._client = client
+        return self._client
+
+    def _connected(self) -> Any:
+        scheme = urlsplit(self._url).scheme
+        driver = _driver()
+        options: dict[str, Any] = {
+            "socket_timeout": self._timeout,
+            "socket_connect_timeout": self._timeout,
+            "max_connections": self._most,
+        }
+        if scheme in _SENTINEL:
+            return _behind_sentinel(driver, self._url, options)
+        if scheme in _CLUSTER:
+            plain = self._url.replace("+cluster", "", 1)
+            return driver.asyncio.RedisCluster.from_url(plain, **options)
+        # Who finds every connection in use waits for one.
+        pool = driver.asyncio.BlockingConnectionPool.from_url(
+            self._url, timeout=self._timeout, **options
+        )
+        return driver.asyncio.Redis.from_pool(pool)
+
+
+def _is_cluster(url: str) -> bool:
+    return urlsplit(url).scheme in _CLUSTER
+
+
+def _source(name: str) -> str:
+    return resources.files("llmcache.backends").joinpath("lua", f"{name}.lua").read_text("utf-8")
+
+
+def _behind_sentinel(driver: Any, url: str, options: dict[str, Any]) -> Any:
+    parts = urlsplit(url)
+    service, _, db = parts.path.strip("/").partition("/")
+    if not service:
+        msg = "redis_url: a Sentinel's URL ends in the service's name, as in …:26379/mymaster"
+        raise ConfigurationError(msg)
+    login, _, hosts = parts.netloc.rpartition("@")
+    user, _, password = login.partition(":")
+    sentinels = [_host_and_port(place) for place in hosts.split(",")]
+    if password:
+        options |= {"username": user or None, "password": password}
+    if parts.scheme.startswith("rediss"):
+        options["ssl"] = True
+    asked = dict(parse_qsl(parts.query))
+    sentinel = driver.asyncio.Sentinel(
+        sentinels, sentinel_kwargs={"password": asked.get("sentinel_password")}, **options
+    )
+    return sentinel.master_for(service, db=int(db or 0))
+
+
+def _host_and_port(place: str) -> tuple[str, int]:
+    host, _, port = place.rpartition(":")
+    return (host, int(port)) if host else (port, _SENTINEL_PORT)
+
+
+@contextlib.contextmanager
+def translated(operation: str) -> Generator[None, None, None]:
+    """Turn what redis-py raises into ours."""
+    driver = _driver()
+    try:
+        yield
+    except (driver.RedisError, OSError, TimeoutError) as error:
+        text = str(error) or type(error).__name__
+        raise BackendUnavailableError(
+            text + _hint(driver, error), backend="redis", operation=operation
+        ) from error
+
+
+def _hint(driver: Any, error: Exception) -> str:
+    if isinstance(error, driver.AuthenticationError):
+        return " (check the user and password in redis_url)"
+    if isinstance(error, driver.OutOfMemoryError):
+        return " (Redis is full and may evict nothing: set maxmemory-policy allkeys-lru)"
+    return ""
+
+
+def _driver() -> Any:
+    try:
+        importlib.import_module("redis.asyncio")
+        return importlib.import_module("redis")
+    except ImportError as error:
+        raise MissingExtraError("cache_backend='redis'", "redis") from error

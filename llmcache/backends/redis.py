@@ -1,0 +1,339 @@
+"""Entries in Redis: near, fast, and gone when memory runs short, which is no error.
+
+A value is a version of eight bytes and the entry's bytes. A write takes effect only
+where nothing newer is known of (`lua/put_newer.lua`), so that who is slow cannot bring
+back what was replaced or removed. All keys of a collection share a hash tag: in a cluster they live on one
+node, and a batch is one round trip.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Final, Self
+
+from ..errors import ConfigurationError
+from ._redis_client import RedisClient, check_url
+from .base import (
+    BackendStats,
+    EntryInfo,
+    Lease,
+    StoredEntry,
+    VersionedEntry,
+    check_collection,
+    check_key,
+)
+
+__all__ = ["RedisBackend"]
+
+_VERSION: Final = 8
+# What makes the newest of its moment.
+_NOW: Final = b""
+_WRITER: Final = b"w"
+_BATCH: Final = 500
+# Large values in one script would hold up everybody else on the server.
+_PUT_AT_ONCE: Final = 100
+_KEEP_CORRUPT: Final = 7 * 86_400_000
+
+
+class RedisBackend:
+    """A Redis, one behind Sentinel, or a cluster; see `RedisClient` for the forms of the URL."""
+
+    name = "redis"
+
+    def __init__(  # noqa: PLR0913 - settings of a constructor, all keyword-only with defaults
+        self,
+        redis_url: str | None = None,
+        *,
+        client: Any = None,
+        redis_ttl_seconds: float | None = 86_400.0,
+        prefix: str = "llmcache",
+        timeout: float = 5.0,
+        max_connections: int = 50,
+        lease_seconds: float = 10.0,
+    ) -> None:
+        """Name the server; nothing is connected yet. A `client` that is given is never closed.
+
+        `redis_ttl_seconds`: how long Redis keeps an entry at most; `None` as long as
+        the entry itself. `lease_seconds`: how long a lease outlives its holder.
+
+        Raises:
+            ConfigurationError: `redis_url` is not one of Redis, or a number not above 0.
+        """
+        if client is None:
+            check_url(redis_url)
+        if redis_ttl_seconds is not None:
+            _check_positive("redis_ttl_seconds", redis_ttl_seconds)
+        _check_positive("timeout", timeout)
+        _check_positive("lease_seconds", lease_seconds)
+        self._client = RedisClient(
+            redis_url or "", given=client, timeout=timeout, max_connections=max_connections
+        )
+        self._ttl = redis_ttl_seconds
+        self._prefix = prefix
+        self._lease = lease_seconds
+        self._renewals: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        """Return self."""
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close."""
+        await self.aclose()
+
+    # --- the map ----------------------------------------------------------------------------
+
+    async def get(self, collection: str, keys: Sequence[str], /) -> Mapping[str, bytes]:
+        """Return the entries that exist among `keys`."""
+        check_collection(collection)
+        places = [self._place(collection, check_key(key)) for key in keys]
+        if not places:
+            return {}
+        async with self._client.use("get") as client:
+            values = await client.mget(places)
+        return _present(keys, values)
+
+    async def look(
+        self, collection: str, keys: Sequence[str], /
+    ) -> tuple[Mapping[str, bytes], Mapping[str, bytes]]:
+        """As `get`; and for each key the ticket with which `fill` may add what is missing."""
+        check_collection(collection)
+        places = [self._place(collection, check_key(key)) for key in keys]
+        counters = [self._counter(collection, key) for key in keys]
+        if not places:
+            return {}, {}
+        async with self._client.use("get") as client:
+            values = await client.mget([*places, *counters])
+        tickets = [value or b"" for value in values[len(keys) :]]
+        return _present(keys, values[: len(keys)]), dict(zip(keys, tickets, strict=True))
+
+    async def put(self, collection: str, entries: Sequence[StoredEntry], /) -> None:
+        """Store `entries`, each as the newest, for as long as both times to live allow."""
+        await self.put_newer(collection, [VersionedEntry(entry) for entry in entries])
+
+    async def put_newer(self, collection: str, entries: Sequence[VersionedEntry], /) -> int:
+        """Store what was written, where nothing newer is known of; return how much was."""
+        return await self._store(collection, [(entry, _WRITER) for entry in entries])
+
+    async def fill(
+        self, collection: str, entries: Sequence[VersionedEntry], tickets: Mapping[str, bytes], /
+    ) -> int:
+        """Store what was found elsewhere after `look` missed it; return how much was stored."""
+        return await self._store(collection, [(each, tickets[each.entry.key]) for each in entries])
+
+    async def _store(self, collection: str, entries: Sequence[tuple[VersionedEntry, bytes]]) -> int:
+        check_collection(collection)
+        now, stored = time.time(), 0
+        for start in range(0, len(entries), _PUT_AT_ONCE):
+            places, arguments = [self._revision(collection)], []
+            for (entry, version), ticket in entries[start : start + _PUT_AT_ONCE]:
+                key = check_key(entry.key)
+                places += [self._place(collection, key), self._counter(collection, key)]
+                arguments += [
+                    _NOW if version is None else version.to_bytes(_VERSION, "big"),
+                    self._milliseconds(entry.keep_until, now),
+                    ticket,
+                    entry.data,
+                ]
+            stored += await self._client.run("put", "put_newer", places, arguments)
+        return stored
+
+    def _milliseconds(self, keep_until: float | None, now: float) -> int:
+        """Return how long an entry may stay; 0 is for ever."""
+        times = [self._ttl] if self._ttl is not None else []
+        if keep_until is not None:
+            times.append(keep_until - now)
+        return max(1, int(min(times) * 1000)) if times else 0
+
+    async def delete(self, collection: str, keys: Sequence[str], /) -> int:
+        """Remove `keys` and return how many existed."""
+        return await self.remove(collection, keys, None)
+
+    async def remove(self, collection: str, keys: Sequence[str], version: int | None, /) -> int:
+        """Remove `keys` with a version above all that they had; return how many existed."""
+        places = [self._revision(check_collection(collection))]
+        for key in keys:
+            places += [self._place(collection, check_key(key)), self._counter(collection, key)]
+        drawn = _NOW if version is None else version.to_bytes(_VERSION, "big")
+        return await self._client.run("delete", "delete", places, [drawn])
+
+    async def scan(self, collection: str | None = None, /) -> AsyncIterator[EntryInfo]:
+        """Yield the entries of one collection, or of all."""
+        tag = "*" if collection is None else check_collection(collection)
+        pattern = f"{_literal(self._prefix)}:{{{tag}}}:e:*"
+        batch = []
+        async with self._client.use("scan") as client:
+            async for place in client.scan_iter(match=pattern, count=_BATCH):
+                batch.append(place)
+                if len(batch) >= _BATCH:
+                    for info in await self._infos(client, batch):
+                        yield info
+                    batch = []
+            for info in await self._infos(client, batch):
+                yield info
+
+    async def aclose(self) -> None:
+        """Stop renewing leases, and close the client if it is ours."""
+        for task in self._renewals:
+            task.cancel()
+        await self._client.aclose()
+
+    # --- leases -------------------------------------------------------------------------------
+
+    async def try_lease(self, collection: str, key: str, /) -> Lease | None:
+        """Return the lease of `key`, or `None` when somebody else holds it.
+
+        It is renewed until it is released; a holder that dies leaves it for at most
+        `lease_seconds`.
+        """
+        place = f"{self._tag(check_collection(collection))}:l:{check_key(key)}"
+        token = secrets.token_bytes(16)
+        lease = _RedisLease(self, place, token)
+        async with self._client.use("lease") as client:
+            taken = await client.set(place, token, nx=True, px=int(self._lease * 1000))
+        if not taken:
+            return None
+        lease.start(self._renewals, self._lease / 3)
+        return lease
+
+    async def renew(self, place: str, token: bytes) -> bool:
+        """Prolong a lease; `False` when it is not ours any more."""
+        milliseconds = int(self._lease * 1000)
+        return bool(await self._client.run("lease", "renew", [place], [token, milliseconds]))
+
+    async def give_up(self, place: str, token: bytes) -> None:
+        """Free a lease if it is still ours."""
+        await self._client.run("lease", "release", [place], [token])
+
+    # --- what else a Redis can do ------------------------------------------------------------
+
+    async def quarantine(self, collection: str, key: str, data: bytes, /) -> None:
+        """Move the entry aside, for a week, if it still holds `data`."""
+        check_collection(collection)
+        aside = f"{self._tag(collection)}:c:{check_key(key)}:{time.time_ns()}"
+        places = [self._revision(collection), self._place(collection, key), aside]
+        await self._client.run("quarantine", "quarantine", places, [data, _KEEP_CORRUPT])
+
+    async def dictionaries(self, collection: str, /) -> Sequence[bytes]:
+        """Return the dictionaries of the collection, oldest first."""
+        place = f"{self._tag(check_collection(collection))}:d"
+        async with self._client.use("dictionaries") as client:
+            found: list[bytes] = await client.lrange(place, 0, -1)
+        return found
+
+    async def put_dictionary(self, collection: str, data: bytes, /) -> None:
+        """Keep one more."""
+        place = f"{self._tag(check_collection(collection))}:d"
+        async with self._client.use("put_dictionary") as client:
+            await client.rpush(place, data)
+
+    async def revision(self, collection: str, /) -> int:
+        """Return how many changes replaced or removed entries."""
+        place = self._revision(check_collection(collection))
+        async with self._client.use("revision") as client:
+            value = await client.get(place)
+        return int(value or 0)
+
+    async def stats(self) -> BackendStats:
+        """Return totals; asks for the size of every entry."""
+        sizes: dict[str, tuple[int, int]] = {}
+        async for info in self.scan():
+            count, size = sizes.get(info.collection, (0, 0))
+            sizes[info.collection] = (count + 1, size + info.size)
+        aside = 0
+        pattern = f"{_literal(self._prefix)}:{{*}}:c:*"
+        async with self._client.use("stats") as client:
+            async for _ in client.scan_iter(match=pattern, count=_BATCH):
+                aside += 1
+        return BackendStats(
+            entries=sum(count for count, _ in sizes.values()),
+            bytes=sum(size for _, size in sizes.values()),
+            collections=sizes,
+            quarantined=aside,
+        )
+
+    # --- inside ---------------------------------------------------------------------------------
+
+    def _tag(self, collection: str) -> str:
+        return f"{self._prefix}:{{{collection}}}"
+
+    def _place(self, collection: str, key: str) -> str:
+        return f"{self._prefix}:{{{collection}}}:e:{key}"
+
+    def _counter(self, collection: str, key: str) -> str:
+        """Return the place of the counter of a key's bucket: one in 256, by its digits."""
+        return f"{self._tag(collection)}:n:{key.partition(':')[2][:2]}"
+
+    def _revision(self, collection: str) -> str:
+        return f"{self._tag(collection)}:r"
+
+    async def _infos(self, client: Any, places: Sequence[bytes]) -> list[EntryInfo]:
+        """Return what is known of entries; those that went meanwhile are left out."""
+        pipeline = client.pipeline(transaction=False)
+        for place in places:
+            pipeline.strlen(place)
+        sizes = await pipeline.execute(raise_on_error=False) if places else []
+        infos = []
+        for place, size in zip(places, sizes, strict=True):
+            if isinstance(size, int) and size >= _VERSION:
+                tag, _, key = place.decode().removeprefix(f"{self._prefix}:{{").partition("}:e:")
+                infos.append(EntryInfo(tag, key, size - _VERSION))
+        return infos
+
+
+class _RedisLease:
+    """A key with a token and a time to live, renewed by a task."""
+
+    def __init__(self, backend: RedisBackend, place: str, token: bytes) -> None:
+        self._backend = backend
+        self._place = place
+        self._token = token
+        self._renewal: asyncio.Task[None] | None = None
+
+    def start(self, tasks: set[asyncio.Task[None]], interval: float) -> None:
+        self._renewal = asyncio.create_task(self._renew(interval))
+        tasks.add(self._renewal)
+        self._renewal.add_done_callback(tasks.discard)
+
+    async def _renew(self, interval: float) -> None:
+        while True:
+            await asyncio.sleep(interval)
+            # A server that does not answer now may answer before the lease has run out.
+            with contextlib.suppress(Exception):
+                if not await self._backend.renew(self._place, self._token):
+                    return
+
+    async def release(self) -> None:
+        if self._renewal is not None:
+            self._renewal.cancel()
+            self._renewal = None
+            with contextlib.suppress(Exception):
+                await self._backend.give_up(self._place, self._token)
+
+
+def _present(keys: Sequence[str], values: Sequence[bytes | None]) -> dict[str, bytes]:
+    """Return the entries' bytes; what is shorter than a version is damage, for the codec to see."""
+    return {
+        key: value[_VERSION:] for key, value in zip(keys, values, strict=True) if value is not None
+    }
+
+
+def _literal(text: str) -> str:
+    """Return `text` as a pattern that matches it alone."""
+    return "".join(f"\\{char}" if char in r"*?[]\^" else char for char in text)
+
+
+def _check_positive(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        msg = f"{name} must be a number of seconds above 0, not {value!r}"
+        raise ConfigurationError(msg)

@@ -1,0 +1,260 @@
+"""The Postgres backend on every Postgres of this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from typing import Any
+
+import asyncpg
+import pytest
+from backend_support import entry, framed, key
+from server_support import emptied
+
+from llmcache.backends import Backend, StoredEntry
+from llmcache.backends import _pg_database as database
+from llmcache.backends._pg_sql import Migration, migrations, statements
+from llmcache.backends.postgres import PostgresBackend
+from llmcache.errors import BackendUnavailableError, ConfigurationError
+from llmcache.testing import BackendTests
+from llmcache.testing.servers import PostgresServer
+
+
+class TestPostgres(BackendTests):
+    @pytest.fixture
+    async def backend(self, each_postgres: PostgresServer) -> AsyncIterator[Backend]:
+        async with emptied(each_postgres.url) as backend:
+            yield backend
+
+
+# --- the schema -----------------------------------------------------------------------------
+
+
+async def test_the_first_operation_makes_the_schema(dsn: str) -> None:
+    async with PostgresBackend(dsn) as backend:
+        await backend.put("default", [entry(1)])
+    connection = await asyncpg.connect(dsn)
+    numbers = await connection.fetch("SELECT number FROM llmcache.migrations ORDER BY number")
+    assert [row[0] for row in numbers] == [migration.number for migration in migrations()]
+    storage = await connection.fetchval(
+        "SELECT attstorage FROM pg_attribute WHERE attname = 'data' "
+        "AND attrelid = 'llmcache.entries'::regclass"
+    )
+    assert storage == b"e", "external: the codec has compressed"
+    await connection.close()
+
+
+async def test_many_that_start_at_once_make_it_once(dsn: str) -> None:
+    backends = [PostgresBackend(dsn, max_connections=2) for _ in range(8)]
+    await asyncio.gather(*(backend.open() for backend in backends))
+    await asyncio.gather(*(b.put("default", [entry(n)]) for n, b in enumerate(backends)))
+    assert (await backends[0].stats()).entries == 8
+    for backend in backends:
+        await backend.aclose()
+
+
+async def test_an_upgrade_keeps_what_is_there(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with PostgresBackend(dsn) as backend:
+        await backend.put("default", [entry(1)])
+    later = [*migrations(), Migration(9_000, "more", "CREATE TABLE llmcache.more (a int)")]
+    with monkeypatch.context() as patch:
+        patch.setattr(database, "migrations", lambda: later)
+        async with PostgresBackend(dsn, migrate=False) as backend:
+            with pytest.raises(ConfigurationError, match=r"\[9000\].*llmcache db upgrade"):
+                await backend.open()
+        async with PostgresBackend(dsn) as backend:
+            assert (await backend.get("default", [key(1)]))[key(1)] == b"data"
+    async with PostgresBackend(dsn) as backend:  # the earlier version, once more
+        with pytest.raises(ConfigurationError, match="upgrade llmcache"):
+            await backend.open()
+        with pytest.raises(BackendUnavailableError, match="upgrade llmcache"):
+            await backend.get("default", [key(1)])
+
+
+async def test_an_upgrade_that_fails_changes_nothing(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = [
+        *migrations(),
+        Migration(9_000, "broken", "CREATE TABLE llmcache.x (a int); SELECT 1/0"),
+    ]
+    monkeypatch.setattr(database, "migrations", lambda: broken)
+    async with PostgresBackend(dsn) as backend:
+        with pytest.raises(BackendUnavailableError, match="division by zero"):
+            await backend.open()
+    connection = await asyncpg.connect(dsn)
+    assert await connection.fetchval("SELECT to_regnamespace('llmcache') IS NULL")
+    await connection.close()
+
+
+async def test_the_command_upgrades_once(dsn: str) -> None:
+    for expected in ([migration.number for migration in migrations()], []):
+        command = ["db", "upgrade", "--pg-dsn", dsn, "--json"]
+        program = [sys.executable, "-m", "llmcache", *command]
+        done = await asyncio.to_thread(subprocess.run, program, capture_output=True, check=True)
+        assert json.loads(done.stdout) == {"applied": expected}
+
+
+# --- what cannot be -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dsn", [None, 5, "", "mysql://localhost/db", "localhost", "redis://x"])
+def test_a_dsn_of_something_else_is_refused(dsn: Any) -> None:
+    with pytest.raises(ConfigurationError, match="postgresql://"):
+        PostgresBackend(dsn)
+
+
+def test_a_wrong_dsn_does_not_show_its_password() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        PostgresBackend("mysql://user:hunter22@localhost")
+    assert "hunter22" not in str(caught.value)
+
+
+async def test_a_missing_database_is_said_at_start_and_bypassed_by_calls(
+    postgres_server: PostgresServer,
+) -> None:
+    url = postgres_server.url.rpartition("/")[0] + "/nowhere"
+    async with PostgresBackend(url) as backend:
+        with pytest.raises(ConfigurationError, match="create the database"):
+            await backend.open()
+        with pytest.raises(BackendUnavailableError, match="create the database"):
+            await backend.get("default", [key(1)])
+
+
+async def test_a_missing_privilege_is_said(dsn: str) -> None:
+    admin = await asyncpg.connect(dsn)
+    await admin.execute("CREATE ROLE reader LOGIN PASSWORD 'reader'")
+    try:
+        scheme, _, rest = dsn.partition("://")
+        url = f"{scheme}://reader:reader@{rest.rpartition('@')[2]}"
+        async with PostgresBackend(url) as backend:
+            with pytest.raises(ConfigurationError, match=r"permission denied.*needs this right"):
+                await backend.open()
+    finally:
+        await admin.execute("DROP ROLE reader")
+        await admin.close()
+
+
+async def test_nobody_there_is_unavailable() -> None:
+    async with PostgresBackend("postgresql://postgres@127.0.0.1:9/x") as backend:
+        with pytest.raises(BackendUnavailableError) as caught:
+            await backend.get("default", [key(1)])
+    assert (caught.value.backend, caught.value.operation) == ("pg", "open")
+
+
+# --- connections ----------------------------------------------------------------------------
+
+
+async def test_a_connection_that_was_lost_is_replaced(postgres: PostgresBackend) -> None:
+    await postgres.put("default", [entry(1)])
+    pool = postgres._database._pool
+    async with pool.acquire() as connection:
+        await connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE pid <> pg_backend_pid() AND datname = current_database()"
+        )
+        pid = await connection.fetchval("SELECT pg_backend_pid()")
+    other = await asyncpg.connect(postgres._database._dsn)
+    await other.execute("SELECT pg_terminate_backend($1)", pid)
+    await other.close()
+    await asyncio.sleep(0.1)
+    assert (await postgres.get("default", [key(1)]))[key(1)] == b"data"
+
+
+async def test_a_pool_that_was_given_is_used_and_stays_open(dsn: str) -> None:
+    async with asyncpg.create_pool(dsn, min_size=1, max_size=3) as pool:
+        async with PostgresBackend(pool=pool) as backend:
+            await backend.put("default", [entry(1)])
+            lease = await backend.try_lease("default", key(1))
+            assert lease is not None
+        assert await pool.fetchval("SELECT count(*) FROM llmcache.entries") == 1
+        locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
+        assert await pool.fetchval(locks) == 0
+
+
+async def test_without_prepared_statements(dsn: str) -> None:
+    """As behind PgBouncer in transaction mode, for versions that know none."""
+    async with PostgresBackend(dsn, statement_cache_size=0) as backend:
+        await backend.put("default", [entry(n) for n in range(10)])
+        assert len(await backend.get("default", [key(n) for n in range(20)])) == 10
+
+
+async def test_a_lease_goes_with_its_session(dsn: str) -> None:
+    async with PostgresBackend(dsn) as one, PostgresBackend(dsn) as other:
+        lease = await one.try_lease("default", key(1))
+        assert lease is not None
+        assert await other.try_lease("default", key(1)) is None
+        one._leases._session.terminate()  # its process was killed
+        for _ in range(50):
+            taken = await other.try_lease("default", key(1))
+            if taken is not None:
+                break
+            await asyncio.sleep(0.05)
+        assert taken is not None
+        await lease.release()
+        assert await one.try_lease("default", key(1)) is None
+        await taken.release()
+
+
+# --- entries --------------------------------------------------------------------------------
+
+
+async def test_a_batch_is_one_statement(postgres: PostgresBackend, monkeypatch: Any) -> None:
+    asked: list[str] = []
+    fetch = postgres._database.fetch
+
+    async def counting(operation: str, sql: str, *arguments: Any) -> Any:
+        asked.append(operation)
+        return await fetch(operation, sql, *arguments)
+
+    monkeypatch.setattr(postgres._database, "fetch", counting)
+    await postgres.put("default", [entry(n) for n in range(1_000)])
+    assert len(await postgres.get("default", [key(n) for n in range(1_000)])) == 1_000
+    assert await postgres.delete("default", [key(n) for n in range(1_000)]) == 1_000
+    assert asked == ["put", "get", "delete"]
+
+
+async def test_texts_that_postgres_cannot_hold_do_not_fail_a_write(
+    postgres: PostgresBackend,
+) -> None:
+    strange = StoredEntry(key(1), b"data", "a\0b\ud800", ("t\0", "\udfff", "größe"))
+    await postgres.put("default", [strange])
+    assert (await postgres.get("default", [key(1)]))[key(1)] == b"data"
+
+
+async def test_two_batches_that_overlap_do_not_lock_each_other_out(
+    postgres: PostgresBackend,
+) -> None:
+    async def write(numbers: list[int], data: bytes) -> None:
+        for _ in range(20):
+            await postgres.put("default", [entry(n, data) for n in numbers])
+
+    await asyncio.gather(
+        write(list(range(50)), b"up"),
+        write(list(range(50))[::-1], b"down"),
+        write(list(range(25, 75)), b"more"),
+    )
+    assert (await postgres.stats()).entries == 75
+
+
+async def test_what_is_past_its_time_goes_in_batches(
+    postgres: PostgresBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from llmcache.backends import postgres as module  # noqa: PLC0415
+
+    monkeypatch.setattr(module, "_BATCH", 10)
+    await postgres.put("default", [framed(n, 1.0) for n in range(35)])
+    await postgres.put("default", [framed(n, None) for n in range(35, 40)])
+    report = await postgres.prune()
+    assert (report.expired, report.entries_left) == (35, 5)
+    report = await postgres.prune(max_bytes=1)
+    assert (report.evicted, report.entries_left) == (5, 0)
+
+
+def test_every_statement_has_a_name() -> None:
+    found = statements("entries.sql")
+    assert {"get", "put", "delete", "scan", "touch"} <= found.keys()
+    assert all(sql.rstrip().endswith(";") for sql in found.values())

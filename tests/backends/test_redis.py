@@ -1,0 +1,206 @@
+"""The Redis backend on every Redis and Valkey of this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from backend_support import entry, key, scan
+
+from llmcache.backends import Backend, StoredEntry
+from llmcache.backends.base import VersionedEntry
+from llmcache.backends.redis import RedisBackend
+from llmcache.errors import BackendUnavailableError, ConfigurationError
+from llmcache.testing import BackendTests
+from llmcache.testing.servers import RedisCluster, RedisServer
+
+
+class TestRedis(BackendTests):
+    @pytest.fixture
+    async def backend(self, each_redis: RedisServer) -> AsyncIterator[Backend]:
+        async with RedisBackend(each_redis.url, prefix=uuid.uuid4().hex) as backend:
+            yield backend
+
+
+@pytest.fixture(scope="module")
+def cluster(redis_engines: list[Any]) -> Any:
+    with RedisCluster(redis_engines[0]) as cluster:
+        yield cluster
+
+
+class TestRedisCluster(BackendTests):
+    @pytest.fixture
+    async def backend(self, cluster: RedisCluster) -> AsyncIterator[Backend]:
+        url = cluster.url.replace("redis://", "redis+cluster://", 1)
+        async with RedisBackend(url, prefix=uuid.uuid4().hex) as backend:
+            yield backend
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"redis_url": "postgresql://localhost/db"},
+        {"redis_url": 5},
+        {"redis_url": "localhost:6379"},
+        {"redis_url": "redis://localhost", "redis_ttl_seconds": 0},
+        {"redis_url": "redis://localhost", "redis_ttl_seconds": -1},
+        {"redis_url": "redis://localhost", "redis_ttl_seconds": "1 day"},
+        {"redis_url": "redis://localhost", "lease_seconds": float("nan")},
+    ],
+    ids=str,
+)
+def test_an_argument_that_cannot_be_is_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError):
+        RedisBackend(**options)
+
+
+def test_a_wrong_url_does_not_show_its_password() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        RedisBackend("http://user:hunter22@localhost")
+    assert "hunter22" not in str(caught.value)
+
+
+async def _time_left(redis: RedisBackend, number: int) -> int:
+    left: int = await (await redis._client._opened()).pttl(redis._place("default", key(number)))
+    return left
+
+
+async def test_an_entry_stays_for_the_shorter_of_both_times(redis_server: RedisServer) -> None:
+    import time  # noqa: PLC0415
+
+    prefix = uuid.uuid4().hex
+    async with RedisBackend(redis_server.url, prefix=prefix, redis_ttl_seconds=100) as redis:
+        now = time.time()
+        await redis.put(
+            "default",
+            [
+                entry(1),
+                StoredEntry(key(2), b"short", keep_until=now + 10),
+                StoredEntry(key(3), b"long", keep_until=now + 1_000),
+                StoredEntry(key(4), b"gone", keep_until=now - 10),
+            ],
+        )
+        assert 90_000 < await _time_left(redis, 1) <= 100_000
+        assert 5_000 < await _time_left(redis, 2) <= 10_000
+        assert 90_000 < await _time_left(redis, 3) <= 100_000
+        await asyncio.sleep(0.05)
+        assert key(4) not in await redis.get("default", [key(4)])
+    async with RedisBackend(redis_server.url, prefix=prefix, redis_ttl_seconds=None) as redis:
+        await redis.put("default", [entry(1)])
+        assert await _time_left(redis, 1) == -1
+
+
+@pytest.mark.parametrize("foreign", [b"", b"short", b"\xff" * 8, b"\xff" * 40], ids=len)
+async def test_foreign_bytes_under_our_key_are_damage_and_mended(
+    redis: RedisBackend, foreign: bytes
+) -> None:
+    place = redis._place("default", key(1))
+    await (await redis._client._opened()).set(place, foreign)
+    found = dict(await redis.get("default", [key(1)]))
+    assert found == {key(1): foreign[8:]}
+    await redis.quarantine("default", key(1), found[key(1)])
+    assert dict(await redis.get("default", [key(1)])) == {}
+    await redis.put("default", [entry(1)])
+    assert (await redis.get("default", [key(1)]))[key(1)] == b"data"
+
+
+async def test_what_is_no_string_is_a_miss_and_overwritten(redis: RedisBackend) -> None:
+    await (await redis._client._opened()).rpush(redis._place("default", key(1)), b"a list")
+    assert dict(await redis.get("default", [key(1)])) == {}
+    await redis.put("default", [entry(1)])
+    assert (await redis.get("default", [key(1)]))[key(1)] == b"data"
+
+
+async def test_a_newer_version_stays(redis: RedisBackend) -> None:
+    new, old = (VersionedEntry(entry(1, data), n) for data, n in ((b"new", 2), (b"old", 1)))
+    assert await redis.put_newer("default", [new]) == 1
+    assert await redis.put_newer("default", [old]) == 0
+    assert (await redis.get("default", [key(1)]))[key(1)] == b"new"
+    assert await redis.put_newer("default", [new]) == 1  # made twice, as after a lost connection
+
+
+async def test_versions_are_compared_as_numbers(redis: RedisBackend) -> None:
+    for version in (0xFF, 0x100, 0xFFFF_FFFF, 0x1_0000_0000, 2**53 - 1):
+        await redis.put_newer("default", [VersionedEntry(entry(1, b"%d" % version), version)])
+        assert (await redis.get("default", [key(1)]))[key(1)] == b"%d" % version
+        await redis.put_newer("default", [VersionedEntry(entry(1, b"old"), version - 1)])
+        assert (await redis.get("default", [key(1)]))[key(1)] == b"%d" % version
+
+
+async def test_who_writes_late_leaves_nothing_older_behind(redis: RedisBackend) -> None:
+    """Refused for another key's sake, a writer still takes away what it has replaced."""
+    same_bucket = key(1)[:5] + "f" * 62
+    await redis.put_newer("default", [VersionedEntry(entry(1, b"first"), 1)])
+    await redis.put_newer("default", [VersionedEntry(StoredEntry(same_bucket, b"x"), 9)])
+    assert await redis.put_newer("default", [VersionedEntry(entry(1, b"second"), 2)]) == 0
+    assert dict(await redis.get("default", [key(1)])) == {}
+
+
+async def test_a_lease_is_renewed_and_runs_out_without_its_holder(
+    redis_server: RedisServer,
+) -> None:
+    prefix = uuid.uuid4().hex
+    one = RedisBackend(redis_server.url, prefix=prefix, lease_seconds=0.6)
+    async with one, RedisBackend(redis_server.url, prefix=prefix) as other:
+        lease = await one.try_lease("default", key(1))
+        assert lease is not None
+        await asyncio.sleep(1.2)
+        assert await other.try_lease("default", key(1)) is None, "it was renewed"
+        for task in one._renewals:
+            task.cancel()  # the holder died
+        await asyncio.sleep(0.8)
+        taken = await other.try_lease("default", key(1))
+        assert taken is not None
+        await lease.release()  # it wakes up again: not its lease any more
+        assert await one.try_lease("default", key(1)) is None
+        await taken.release()
+
+
+def _broken(redis_server: RedisServer) -> dict[str, str]:
+    return {
+        "nobody there": "redis://127.0.0.1:9",
+        "wrong password": redis_server.url.replace(":", ":wrong-", 2)
+        if "@" in redis_server.url
+        else redis_server.url.replace("redis://", "redis://:wrong@"),
+    }
+
+
+@pytest.mark.parametrize("how", ["nobody there"])
+@pytest.mark.parametrize(
+    "operation",
+    [
+        lambda redis: redis.get("default", [key(1)]),
+        lambda redis: redis.put("default", [entry(1)]),
+        lambda redis: redis.delete("default", [key(1)]),
+        scan,
+        lambda redis: redis.try_lease("default", key(1)),
+        lambda redis: redis.stats(),
+        lambda redis: redis.revision("default"),
+        lambda redis: redis.dictionaries("default"),
+        lambda redis: redis.put_dictionary("default", b"x"),
+        lambda redis: redis.quarantine("default", key(1), b"x"),
+    ],
+)
+async def test_a_failure_is_ours(
+    redis_server: RedisServer, how: str, operation: Callable[..., Any]
+) -> None:
+    async with RedisBackend(_broken(redis_server)[how], timeout=0.5) as redis:
+        with pytest.raises(BackendUnavailableError) as caught:
+            await operation(redis)
+    assert caught.value.backend == "redis"
+
+
+async def test_a_full_server_says_what_to_do(redis_engines: list[Any], tmp_path: Path) -> None:
+    with RedisServer(redis_engines[0]) as server:
+        async with RedisBackend(server.url) as redis:
+            await redis.put("default", [entry(1)])
+            await (await redis._client._opened()).config_set("maxmemory-policy", "noeviction")
+            await (await redis._client._opened()).config_set("maxmemory", "1mb")
+            with pytest.raises(BackendUnavailableError, match="allkeys-lru"):
+                await redis.put("default", [entry(2, bytes(4_000_000))])
+            assert (await redis.get("default", [key(1)]))[key(1)] == b"data"

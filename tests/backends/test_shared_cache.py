@@ -1,0 +1,101 @@
+"""`cache_backend="pg_redis"` through the whole call, as its users have it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import pytest
+from server_support import own_database
+
+from llmcache import CompletionResult, OpenAIProvider, StreamEventType
+from llmcache.testing import DemoUpstream
+from llmcache.testing.servers import PostgresServer, RedisServer
+
+Shared: TypeAlias = Callable[..., OpenAIProvider]
+
+
+@pytest.fixture
+async def shared(
+    upstream: DemoUpstream, postgres_server: PostgresServer, redis_server: RedisServer
+) -> Any:
+    """A function that makes a provider as on another machine: with connections of its own."""
+    async with own_database(postgres_server) as dsn:
+
+        def make(**options: Any) -> OpenAIProvider:
+            return OpenAIProvider(
+                "demo",
+                base_url=upstream.base_url,
+                api_key="sk-test",
+                cache_backend="pg_redis",
+                pg_dsn=dsn,
+                redis_url=redis_server.url,
+                # The server is shared: no other test has this name.
+                cache_collection=dsn.rpartition("/")[2],
+                cache_options={"deadline": 5.0},
+                **options,
+            )
+
+        yield make
+
+
+def _status(result: CompletionResult) -> tuple[str, str | None]:
+    assert result.cache is not None
+    return result.cache.status, result.cache.tier
+
+
+@pytest.mark.parametrize("compress_pg", [True, False])
+async def test_one_machine_asks_and_the_others_know(
+    shared: Shared, upstream: DemoUpstream, compress_pg: bool
+) -> None:
+    async with shared(compress_pg=compress_pg) as one, shared() as other:
+        first = await one.complete("q", cache_response=True)
+        again = await other.complete("q", cache_response=True)
+        assert _status(first) == ("miss", None)
+        assert _status(again) == ("hit", "backend")
+        assert again == first
+        assert _status(await other.complete("q", cache_response=True)) == ("hit", "memory")
+        events = [event.type async for event in other.stream("q", cache_response=True)]
+        assert events[-1] is StreamEventType.DONE
+        vectors = await one.embed(["a", "b"], cache_response=True)
+        assert await other.embed(["a", "b"], cache_response=True) == vectors
+    assert upstream.calls == 2
+
+
+async def test_many_on_two_machines_pay_once(shared: Shared, upstream: DemoUpstream) -> None:
+    async with shared() as one, shared() as other:
+        calls = [p.complete("q", cache_response=True) for p in (one, other) for _ in range(50)]
+        results = await asyncio.gather(*calls)
+    assert len({result.content for result in results}) == 1
+    assert upstream.calls == 1
+
+
+async def test_a_rewrite_reaches_the_memory_of_the_others(
+    shared: Shared, upstream: DemoUpstream
+) -> None:
+    async with shared() as one, shared() as other:
+        await one.complete("q", cache_response=True)
+        await other.complete("q", cache_response=True)
+        assert await one.cache.invalidate(collection=one.cache.collection) == 1
+        async with asyncio.timeout(20):
+            while _status(await other.complete("q", cache_response=True))[0] == "hit":
+                await asyncio.sleep(0.1)
+    assert upstream.calls == 2
+
+
+async def test_a_new_process_is_warmed_with_what_was_used_most(
+    shared: Shared, upstream: DemoUpstream
+) -> None:
+    async with shared() as one:
+        for number in range(5):
+            await one.complete(f"q{number}", cache_response=True)
+        for _ in range(3):
+            await one.complete("q3", cache_response=True)
+    async with shared() as fresh:
+        report = await fresh.warm_cache()
+        assert report.loaded == 5
+        assert _status(await fresh.complete("q3", cache_response=True)) == ("hit", "memory")
+        infos = {info.key: info.uses async for info in fresh.cache.backend.scan()}
+        assert max(infos.values()) == 3
+    assert upstream.calls == 5
