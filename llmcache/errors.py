@@ -105,7 +105,8 @@ class CacheMissError(LLMCacheError, LookupError):
 
     `nearest` is the key of the stored entry that differs least (`None` when the
     collection holds nothing comparable), `differences` the lines that tell it
-    apart, such as `temperature: 0.2 → 0.3`.
+    apart, such as `temperature: 0.2 → 0.3`. `reason` says why an answer that may be
+    there does not serve, or why there can be none.
     """
 
     def __init__(
@@ -113,16 +114,20 @@ class CacheMissError(LLMCacheError, LookupError):
         key: str,
         *,
         collection: str = "",
+        reason: str | None = None,
         nearest: str | None = None,
         differences: tuple[str, ...] = (),
     ) -> None:
         where = f" in collection {collection!r}" if collection else ""
         text = f"no stored answer for {key}{where}"
+        if reason is not None:
+            text += f": {reason}"
         if nearest is not None:
             text += f"; nearest is {nearest}, which differs in: " + "; ".join(differences)
         super().__init__(text)
         self.key = key
         self.collection = collection
+        self.reason = reason
         self.nearest = nearest
         self.differences = differences
 

@@ -71,6 +71,11 @@ class Control:
     replay: Replay = "instant"
 
     @property
+    def has_grace(self) -> bool:
+        """Whether an answer past its time may still serve."""
+        return self.stale_while_revalidate > 0 or self.stale_if_error > 0
+
+    @property
     def is_plain(self) -> bool:
         """Whether the call may share an answer in flight with its equals."""
         return self.reads and self.writes

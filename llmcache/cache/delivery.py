@@ -106,6 +106,7 @@ class Delivery:
         Raises:
             BackendError: the store failed; the answer may still be there.
         """
+        await self._store.written()
         found = (await self._store.fetch(collection, [entry.key])).get(entry.key)
         if isinstance(found, CacheEntry) and found.created_at != entry.created_at:
             return False

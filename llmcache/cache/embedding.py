@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import partial
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
-from ..errors import CacheMissError
+from ..errors import InvalidRequestError, ProviderError
 from ..keys.canonical import digest
 from ..providers.base import EmbedCall
 from ..types import CacheEntry, CacheInfo, EmbeddingResult, Usage
+from . import inspection
 from .admission import Freshness, freshness
 from .control import CachePolicy, Control
 from .delivery import Delivery
@@ -26,19 +28,28 @@ from .turn import turn
 
 __all__ = ["Embedder"]
 
-_Found = dict[str, Held]
 _Parsed = tuple[tuple[float, ...], Usage | None, str | None]
 _Place = TypeVar("_Place", str, int)
 
 
+class _Vector(NamedTuple):
+    """A vector, where it was found (`None`: made for this call), and what it may be used for."""
+
+    held: Held
+    tier: str | None = None
+    state: Freshness = Freshness.FRESH
+
+
+_Vectors = dict[str, _Vector]
+
+
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """The vectors a flight made or found, by key."""
+    """The vectors that answer a call, by key; `reason` says why they are not what they might be."""
 
-    vectors: _Found
-    made: int
-    stored: bool
-    reason: str | None
+    vectors: _Vectors
+    stored: bool = True
+    reason: str | None = None
 
 
 class Embedder:
@@ -68,6 +79,7 @@ class Embedder:
         Raises:
             InvalidRequestError, CacheMissError, ProviderError: as for completions.
         """
+        _check_samples(control)
         call = call.snapshot()  # others run meanwhile, and may change what they passed in
         if not control.reads and not control.writes:
             recordings = await call.send(range(len(call.requests)))
@@ -76,52 +88,63 @@ class Embedder:
             parsed = dict(enumerate(map(call.parse, recordings)))
             return _result(parsed, range(len(recordings)), info)
         keys = [request.key(control.sample) for request in call.requests]
-        budget = Budget(self._deadline)
-        found = await self._read(call, control, keys, budget) if control.reads else {}
-        missing = [key for key in dict.fromkeys(keys) if key not in found]
-        batch = _Batch({}, 0, stored=True, reason=None)
-        joined = False
-        if missing:
-            if not control.calls:
-                raise CacheMissError(missing[0], collection=control.collection)
-            batch, joined = await self._fly(call, control, keys, missing, budget)
-        vectors = {**found, **batch.vectors}
-        known = sum(key in found for key in keys) if batch.made and not joined else len(keys)
-        self._count(batch, vectors, known, len(keys))
-        info = CacheInfo(
-            "miss" if batch.made and not joined else "hit",
-            keys[0] if len(keys) == 1 else None,
-            control.collection,
-            control.sample,
-            tier="flight" if joined else None if batch.made else "backend",
-            stored=batch.stored,
-            reason=batch.reason,
-            items=len(keys),
-            items_hit=known,
-            _reject=partial(self._reject, control.collection, [vectors[k].entry for k in keys]),
-        )
-        said = {key: call.parse(held.entry.recording) for key, held in vectors.items()}
+        batch = await self._answered(call, control, keys, Budget(self._deadline))
+        self._count(batch, keys)
+        entries = [vector.held.entry for vector in batch.vectors.values()]
+        info = _label(batch, keys, control, partial(self._reject, control.collection, entries))
+        said = {key: call.parse(each.held.entry.recording) for key, each in batch.vectors.items()}
         return _result(said, keys, info)
 
-    async def _fly(
+    async def _answered(
+        self, call: EmbedCall, control: Control, keys: Sequence[str], budget: Budget
+    ) -> _Batch:
+        """Return a vector for every key: fresh ones, new ones, or what serves past its time."""
+        known = await self._read(call, control, keys, budget) if control.reads else {}
+        fresh = {k: vector for k, vector in known.items() if vector.state is Freshness.FRESH}
+        wanted = [key for key in dict.fromkeys(keys) if key not in fresh]
+        if not wanted:
+            return _Batch(fresh)
+        if not control.calls:
+            request = call.requests[keys.index(wanted[0])]
+            raise await inspection.offline_miss(self._store, request, control, wanted[0])
+        flight, joined = self._flight(call, control, keys, wanted, budget)
+        spare = {key: known[key] for key in wanted if key in known}
+        if len(spare) == len(wanted) and all(
+            vector.state is Freshness.REVALIDATE for vector in spare.values()
+        ):
+            # Nobody waits for this flight but the cache itself: nobody's leaving cancels it.
+            flight.waiters += not joined
+            return _Batch({**fresh, **spare})
+        try:
+            batch = await flight.join()
+        except ProviderError as error:
+            if len(spare) < len(wanted):
+                raise
+            return _Batch({**fresh, **spare}, reason=f"provider: {error}")
+        made = batch.vectors
+        if joined:
+            made = {key: vector._replace(tier="flight") for key, vector in made.items()}
+        return _Batch({**fresh, **made}, batch.stored, batch.reason)
+
+    def _flight(
         self,
         call: EmbedCall,
         control: Control,
         keys: Sequence[str],
-        missing: Sequence[str],
+        wanted: Sequence[str],
         budget: Budget,
-    ) -> tuple[_Batch, bool]:
-        """Make the missing vectors, together with whoever misses the same ones now."""
-        name = "embed:" + digest("\n".join(missing).encode())
+    ) -> tuple[Flight[_Batch], bool]:
+        """Return the flight that makes these very vectors, and whether somebody else started it."""
+        name = "embed:" + digest("\n".join(wanted).encode())
         place = (control.collection, name) if control.is_plain else None
-        flight = self._flights.find(place)
-        joined = flight is not None
-        if flight is None:
-            flight = Flight[_Batch]()
-            indices = {key: keys.index(key) for key in missing}
-            work = partial(self._lead, flight, call, control, indices, name, budget)
-            self._flights.start(place, flight, work)
-        return await flight.join(), joined
+        running = self._flights.find(place)
+        if running is not None:
+            return running, True
+        flight = Flight[_Batch]()
+        indices = {key: keys.index(key) for key in wanted}
+        work = partial(self._lead, flight, call, control, indices, name, budget)
+        self._flights.start(place, flight, work)
+        return flight, False
 
     async def _lead(
         self,
@@ -133,25 +156,27 @@ class Embedder:
         budget: Budget,
     ) -> _Batch:
         async with self._turn(control, name, budget):
-            found: _Found = {}
+            found: _Vectors = {}
             if control.is_plain:
-                found = await self._read(call, control, list(indices), budget)
+                known = await self._read(call, control, list(indices), budget)
+                found = {k: each for k, each in known.items() if each.state is Freshness.FRESH}
             wanted = {key: index for key, index in indices.items() if key not in found}
             if not wanted:
-                return _Batch(found, 0, stored=True, reason=None)
+                return _Batch(found)
             started = time.monotonic()
             recordings = await call.send(list(wanted.values()))
             duration = (time.monotonic() - started) / len(wanted)
             flight.answered = True
-            made: _Found = {}
+            made: _Vectors = {}
             for (key, index), recording in zip(wanted.items(), recordings, strict=True):
                 _, usage, model = call.parse(recording)
                 cost = await price(usage, call.provider, model)
                 facts = Facts(recording, model, duration, cost)
                 entry = make_entry(call.requests[index], control, key, facts, self._policy)
-                made[key] = Held(entry, None, cost, control.collection)
-            reason = await self._store.write(control.collection, list(made.values()), budget)
-            return _Batch({**found, **made}, len(made), stored=reason is None, reason=reason)
+                made[key] = _Vector(Held(entry, None, cost, control.collection))
+            helds = [vector.held for vector in made.values()]
+            reason = await self._store.write(control.collection, helds, budget)
+            return _Batch({**found, **made}, stored=reason is None, reason=reason)
 
     def _turn(
         self, control: Control, name: str, budget: Budget
@@ -164,39 +189,92 @@ class Embedder:
 
     async def _read(
         self, call: EmbedCall, control: Control, keys: Sequence[str], budget: Budget
-    ) -> _Found:
-        """Return the fresh vectors among `keys`, from memory and then from the backend."""
-        found: _Found = {}
+    ) -> _Vectors:
+        """Return what memory and then the backend have among `keys`, but for what is of no use."""
+        found: _Vectors = {}
         now = time.time()
-        for key in keys:
-            held = self._store.held(control.collection, key)
-            if held is not None and freshness(held.entry, control, now) is Freshness.FRESH:
-                found[key] = held
-        rest = [key for key in dict.fromkeys(keys) if key not in found]
+
+        def note(key: str, held: Held, tier: str) -> None:
+            state = freshness(held.entry, control, now)
+            if state is not Freshness.EXPIRED:
+                found[key] = _Vector(held, tier, state)
 
         def check(entry: CacheEntry) -> None:
             call.parse(entry.recording)
 
+        unique = dict.fromkeys(keys)
+        for key in unique:
+            held = self._store.held(control.collection, key)
+            if held is not None:
+                note(key, held, "memory")
+        # What is past its time in memory, another process may have made anew.
+        rest = [k for k in unique if k not in found or found[k].state is not Freshness.FRESH]
         if rest:
             read = await self._store.read(control.collection, rest, check, budget)
             for key, held in read.items():
-                if freshness(held.entry, control, now) is Freshness.FRESH:
-                    found[key] = held
+                note(key, held, "backend")
         return found
 
-    def _count(self, batch: _Batch, vectors: _Found, known: int, asked: int) -> None:
+    def _count(self, batch: _Batch, keys: Sequence[str]) -> None:
         counters = self._delivery.counters
-        counters.hits += known
-        counters.misses += asked - known
-        counters.stored += batch.made if batch.stored else 0
-        made = set(batch.vectors) if batch.made else set()
-        for key, held in vectors.items():
-            if key not in made:
-                counters.spare(held.entry.duration, held.cost)
+        for key in keys:
+            vector = batch.vectors[key]
+            counters.hits += vector.tier is not None
+            counters.memory_hits += vector.tier == "memory"
+            counters.shared += vector.tier == "flight"
+            counters.stale_hits += vector.state is not Freshness.FRESH
+            counters.misses += vector.tier is None
+        for vector in batch.vectors.values():
+            if vector.tier is not None:
+                counters.spare(vector.held.entry.duration, vector.held.cost)
+            else:
+                counters.stored += batch.stored
 
     async def _reject(self, collection: str, entries: Sequence[CacheEntry]) -> bool:
         removed = [await self._delivery.reject(collection, entry) for entry in entries]
         return any(removed)
+
+
+def _check_samples(control: Control) -> None:
+    """Refuse what makes several answers to one question: a vector has no others."""
+    if control.adds_sample:
+        raise InvalidRequestError(
+            "regen_cache", "embeddings have no further samples; rewrite_cache=True replaces them"
+        )
+    if control.samples is not None:
+        raise InvalidRequestError("samples", "embeddings have no samples; leave it out")
+
+
+def _label(
+    batch: _Batch,
+    keys: Sequence[str],
+    control: Control,
+    reject: Callable[[], Awaitable[bool]],
+) -> CacheInfo:
+    """Return where the vectors came from; tier, age and savings are those of the ones found."""
+    hits = [vector for vector in batch.vectors.values() if vector.tier is not None]
+    tiers = {vector.tier for vector in hits}
+    costs = [vector.held.cost for vector in hits if vector.held.cost is not None]
+    seconds = [vector.held.entry.duration for vector in hits]
+    known = [each for each in seconds if each is not None]
+    oldest = min((vector.held.entry.created_at for vector in hits), default=None)
+    slowest = next((tier for tier in ("flight", "backend", "memory") if tier in tiers), None)
+    return CacheInfo(
+        "hit" if len(hits) == len(batch.vectors) else "miss",
+        keys[0] if len(keys) == 1 else None,
+        control.collection,
+        control.sample,
+        tier=slowest,
+        age=None if oldest is None else max(0.0, time.time() - oldest),
+        stale=any(vector.state is not Freshness.FRESH for vector in hits),
+        saved_seconds=sum(known) if known else None,
+        saved_cost=sum(costs, Decimal()) if costs else None,
+        stored=batch.stored,
+        reason=batch.reason,
+        items=len(keys),
+        items_hit=sum(batch.vectors[key].tier is not None for key in keys),
+        _reject=reject,
+    )
 
 
 def _result(

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine
+from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
 from ..errors import ConnectionFailedError
-from ..types import StreamEvent
+from ..types import StreamEvent, StreamEventType
+from .guard import own_tasks
 
 __all__ = ["Flight", "Flights", "StreamFlight"]
 
@@ -67,9 +69,10 @@ class StreamFlight(Flight[T]):
         self._news = asyncio.Event()
 
     def publish(self, events: list[StreamEvent]) -> None:
-        """Hand `events` to everybody who tails the stream."""
+        """Hand `events` to everybody who tails the stream; with `DONE`, the answer is there."""
         if events:
             self.events.extend(events)
+            self.answered = self.answered or events[-1].type is StreamEventType.DONE
             self._wake()
 
     def _wake(self) -> None:
@@ -87,7 +90,7 @@ class StreamFlight(Flight[T]):
             position = 0
             while True:
                 while position < len(self.events):
-                    yield self.events[position]
+                    yield _own(self.events[position])
                     position += 1
                 if self.task.done():
                     if self.task.cancelled():
@@ -115,7 +118,8 @@ class Flights:
         flight = None if place is None else self._flights.get(place)
         if flight is None or flight.task.done() or flight.task.cancelling():
             return None
-        return flight
+        # What another loop left behind when it was closed will never land.
+        return flight if flight.task.get_loop() is asyncio.get_running_loop() else None
 
     def start(
         self,
@@ -137,8 +141,13 @@ class Flights:
             del self._flights[place]
 
     def tasks(self) -> set[asyncio.Task[Any]]:
-        """Return the tasks of all flights that can be found."""
-        return {flight.task for flight in self._flights.values()}
+        """Return the tasks of all flights that this loop can wait for."""
+        return own_tasks(flight.task for flight in self._flights.values())
+
+
+def _own(event: StreamEvent) -> StreamEvent:
+    """Return an event whose fields one follower may set without another's seeing it."""
+    return replace(event, data=event.data.copy()) if type(event.data) is dict else event
 
 
 def _consume(task: asyncio.Task[Any]) -> None:

@@ -7,19 +7,17 @@ it is used up, the store is left alone for the rest of the call.
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 import types
-from collections.abc import Awaitable, Callable, Coroutine, Generator
-from typing import Any, Final, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
+from typing import Any, TypeVar
 
+from ..backends._warner import Warner
 from ..errors import ConfigurationError
 
-__all__ = ["Budget", "Guard"]
+__all__ = ["Budget", "Guard", "own_tasks", "spawn"]
 
 T = TypeVar("T")
-_log = logging.getLogger("llmcache")
-_QUIET_FOR: Final = 60.0
 
 
 class Budget:
@@ -44,8 +42,7 @@ class Guard:
 
     def __init__(self, store: str) -> None:
         """`store` is named in warnings."""
-        self._store = store
-        self._warned: dict[tuple[str, str], float] = {}
+        self._warner = Warner(store)
         self.failures = 0
 
     async def run(
@@ -84,20 +81,9 @@ class Guard:
         return default
 
     def warn(self, operation: str, kind: str, reason: str) -> None:
-        """Log one warning per operation and kind of failure, and then one a minute."""
+        """Count a failure, and log a warning of it, unless the same was said a moment ago."""
         self.failures += 1
-        now = time.monotonic()
-        last = self._warned.get((operation, kind))
-        if last is not None and now - last < _QUIET_FOR:
-            return
-        self._warned[operation, kind] = now
-        _log.warning(
-            "llmcache: %s %s failed, the call goes on without it: %s: %s",
-            self._store,
-            operation,
-            kind,
-            reason,
-        )
+        self._warner.warn(operation, kind, reason)
 
 
 def _rest(steps: Generator[Any, Any, T], signal: Any) -> Generator[Any, Any, T]:
@@ -123,3 +109,9 @@ def spawn(tasks: set[asyncio.Task[Any]], work: Coroutine[Any, Any, T]) -> asynci
     tasks.add(task)
     task.add_done_callback(tasks.discard)
     return task
+
+
+def own_tasks(tasks: Iterable[asyncio.Task[Any]]) -> set[asyncio.Task[Any]]:
+    """Return those of `tasks` that belong to the running loop; others may be of one that is closed."""
+    loop = asyncio.get_running_loop()
+    return {task for task in tasks if task.get_loop() is loop}

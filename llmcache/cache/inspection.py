@@ -25,8 +25,9 @@ _OFFLINE_SECONDS: Final = 0.25
 class Explanation:
     """Whether a request is stored, and if not, what the nearest stored one is.
 
-    `differences` leads from the nearest entry to the request. Its lines have
-    values where requests are stored, and only names where digests are.
+    `reason` says why what is stored does not serve (it is past its time), or why the
+    request is never cached. `differences` leads from the nearest entry to the request.
+    Its lines have values where requests are stored, and only names where digests are.
     """
 
     key: str
@@ -36,6 +37,22 @@ class Explanation:
     compared: int = 0
     complete: bool = True
     """Whether every entry of the collection was compared."""
+    reason: str | None = None
+
+    @property
+    def usable(self) -> bool:
+        """Whether a call would be answered from the store."""
+        return self.stored and self.reason is None
+
+    def __str__(self) -> str:
+        """Return the explanation as a few lines of text."""
+        lines = [f"{self.key}: {'stored' if self.stored else 'not stored'}"]
+        if self.reason is not None:
+            lines[0] += f", {self.reason}"
+        if not self.stored and self.nearest is not None:
+            lines.append(f"nearest of {self.compared}: {self.nearest}, which differs in:")
+            lines += [f"  {line}" for line in self.differences]
+        return "\n".join(lines)
 
 
 async def entries(
@@ -78,6 +95,9 @@ async def explain(
 
     Compares every entry of the collection, for at most `seconds`.
     """
+    never = request.bypass()
+    if never is not None:
+        return Explanation(request.key(sample), stored=False, reason=f"never cached: {never}")
     identity = request.identity(sample)
     key = request.key(sample)
     mine = components(identity)
@@ -88,7 +108,9 @@ async def explain(
         if isinstance(entry, BackendError):
             continue
         if entry.key == key:
-            return Explanation(key, stored=True, nearest=key, compared=compared + 1)
+            late = entry.expires_at is not None and entry.expires_at <= time.time()
+            reason = "past its time to live" if late else None
+            return Explanation(key, True, key, compared=compared + 1, reason=reason)  # noqa: FBT003
         compared += 1
         theirs = components(entry.identity) if entry.identity else entry.components
         score = similarity(mine, theirs)
@@ -119,9 +141,8 @@ async def offline_miss(
         store.guard.warn("scan", type(error).__name__, str(error))
         return CacheMissError(key, collection=control.collection)
     if found.stored:  # expired, or damaged: its neighbour is itself
-        return CacheMissError(
-            f"{key} (stored, but no longer usable)", collection=control.collection
-        )
+        reason = found.reason or "what is stored is too old for this call, or damaged"
+        return CacheMissError(key, collection=control.collection, reason=reason)
     return CacheMissError(
         key, collection=control.collection, nearest=found.nearest, differences=found.differences
     )

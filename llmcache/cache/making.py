@@ -86,6 +86,7 @@ class Maker:
         """Return a whole answer, from the provider or from whoever made it meanwhile."""
         async with self._turn(call, control, key, budget) as held:
             if held is not None:
+                flight.answered = True
                 return _found(held, control)
             started = time.monotonic()
             recording = await call.send()
@@ -101,6 +102,7 @@ class Maker:
         try:
             async with self._turn(call, control, key, budget) as held:
                 if held is not None and held.result is not None:
+                    flight.answered = True
                     async for event in play(held.entry, call.dialect, held.result, control.replay):
                         flight.publish([event])
                     return _found(held, control)

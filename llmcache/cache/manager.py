@@ -26,7 +26,7 @@ from typing import Final, NamedTuple
 
 from ..backends.base import Backend
 from ..codec import MAX_ENTRY_BYTES, Codec, Envelope
-from ..errors import CacheMissError, ConfigurationError, ProviderError
+from ..errors import CacheMissError, ConfigurationError, InvalidRequestError, ProviderError
 from ..keys import Request
 from ..providers.base import Call, EmbedCall
 from ..streaming.events import result_events
@@ -48,6 +48,7 @@ from .upkeep import Upkeep
 __all__ = ["CacheManager"]
 
 _MEMORY: Final = 64 * 2**20
+_SAMPLES_AT_ONCE: Final = 16
 
 
 class _Stored(NamedTuple):
@@ -112,6 +113,7 @@ class CacheManager(Upkeep):
         coherence: float = 1.0,
         background_timeout: float = 10.0,
         max_entry_bytes: int = MAX_ENTRY_BYTES,
+        compress: bool = True,
         envelope: Envelope | None = None,
         older_keys: Sequence[Callable[[Request, int], str]] = (),
     ) -> None:
@@ -129,6 +131,7 @@ class CacheManager(Upkeep):
             background_timeout: seconds that work behind the calls may take: a write
                 that outlasted the deadline, and closing.
             max_entry_bytes: larger answers pass by unstored.
+            compress: `False` stores answers as they are.
             envelope: seals entries before they reach the backend.
             older_keys: key functions of earlier versions, whose entries still count.
 
@@ -144,7 +147,7 @@ class CacheManager(Upkeep):
         self.policy = policy or CachePolicy()
         self.collection = collection
         self.dialects = {}
-        codec = Codec(max_bytes=max_entry_bytes, envelope=envelope)
+        codec = Codec(max_bytes=max_entry_bytes, compress=compress, envelope=envelope)
         self.store = Store(
             backend,
             codec,
@@ -187,6 +190,7 @@ class CacheManager(Upkeep):
         reason = _bypass_reason(call.request, control)
         if reason is not None:
             _check_allowed(call, control, reason)
+            _check_one(control, reason)
             recording = await call.send()
             return self._delivery.bypassed(call.dialect.parse(recording.body or b""), reason)
         if control.samples is not None:
@@ -241,6 +245,7 @@ class CacheManager(Upkeep):
             ProviderError: the provider failed, before the first event or between
                 two; an `ERROR` event comes before it.
         """
+        _check_one(control, "one stream cannot carry several answers")
         reason = _bypass_reason(call.request, control)
         if reason is not None:
             _check_allowed(call, control, reason)
@@ -317,9 +322,11 @@ class CacheManager(Upkeep):
         if not control.reads:
             return _NOTHING
         state = Freshness.EXPIRED if held is None else _state(held, control)
-        # A flight in progress knows better than the backend; it looked there itself.
+        # A flight in progress knows better than the backend, where it looked itself; but it
+        # keeps to itself what may serve past its time.
         place = (control.collection, key) if control.is_plain else None
-        if state is not Freshness.FRESH and self._flights.find(place) is None:
+        alone = control.has_grace or self._flights.find(place) is None
+        if state is not Freshness.FRESH and alone:
             found = await self._maker.look(call, control, key, budget)
             if found is not None:
                 return _Stored(found, "backend", _state(found, control))
@@ -356,9 +363,14 @@ class CacheManager(Upkeep):
             raise
 
     async def _samples(self, call: Call, control: Control, count: int) -> CompletionResult:
-        """Return the first of `count` samples, with all of them; those missing are made together."""
-        controls = [replace(control, sample=i, samples=None) for i in range(count)]
-        tasks = [asyncio.ensure_future(self.complete(call, each)) for each in controls]
+        """Return the first of `count` samples, with all of them; some of those missing at a time."""
+        turns = asyncio.Semaphore(_SAMPLES_AT_ONCE)
+
+        async def one(number: int) -> CompletionResult:
+            async with turns:
+                return await self.complete(call, replace(control, sample=number, samples=None))
+
+        tasks = [asyncio.ensure_future(one(number)) for number in range(count)]
         try:
             results = await asyncio.gather(*tasks)
         except BaseException:
@@ -372,7 +384,7 @@ class CacheManager(Upkeep):
 
     async def aclose(self) -> None:
         """Stop the calls under way, finish the writes, close the backend. Idempotent."""
-        flights = self._flights.tasks()
+        flights = self._flights.tasks()  # those of this loop; another's ended with it
         for task in flights:
             task.cancel()
         if flights:
@@ -391,7 +403,13 @@ def _check_allowed(call: Call, control: Control, reason: str) -> None:
     """Refuse a call that the cache cannot answer and the control forbids."""
     if not control.calls:
         key = call.request.key(control.sample)
-        raise CacheMissError(f"{key} ({reason})", collection=control.collection)
+        raise CacheMissError(key, collection=control.collection, reason=reason)
+
+
+def _check_one(control: Control, reason: str) -> None:
+    """Refuse to make several samples where they cannot be stored or returned."""
+    if control.samples is not None:
+        raise InvalidRequestError("samples", f"cannot be given: {reason}")
 
 
 def _state(held: Held, control: Control) -> Freshness:

@@ -24,7 +24,7 @@ from ..codec import Codec, Parts
 from ..errors import BackendError, CorruptEntryError, ProviderError, UnreadableEntryError
 from ..types import CacheEntry, CompletionResult
 from .dictionaries import Dictionaries
-from .guard import Budget, Guard, spawn
+from .guard import Budget, Guard, own_tasks, spawn
 from .tier import Held, MemoryTier
 
 __all__ = ["Parse", "Store"]
@@ -60,6 +60,7 @@ class Store:
         self._revisions: dict[str, int] = {}
         self._uses: dict[tuple[str, str], int] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._writes: set[asyncio.Task[Any]] = set()
 
     # --- memory -------------------------------------------------------------------------------
 
@@ -225,6 +226,8 @@ class Store:
             return reason
         entries = [held.entry for held in helds]
         task = spawn(self._tasks, self._put(collection, entries, parts))
+        self._writes.add(task)
+        task.add_done_callback(self._writes.discard)
         await asyncio.wait({task}, timeout=max(0.0, budget.left))
         if not task.done():
             self.guard.warn("put", "slow", "the write goes on in the background")
@@ -324,15 +327,22 @@ class Store:
         Raises:
             BackendError: the backend failed. Removing is asked for, not a cache's favour.
         """
+        await self.written()
         for key in keys:
             self.tier.discard((collection, key))
         return await self.backend.delete(collection, keys)
+
+    async def written(self) -> None:
+        """Wait for the writes that go on behind the calls: what is removed next must stay removed."""
+        writes = own_tasks(self._writes)
+        if writes:
+            await asyncio.wait(writes, timeout=self._background)
 
     async def settle(self) -> None:
         """Wait for what goes on in the background, as long as it may take; then let it go."""
         self.flush_uses()
         stop = time.monotonic() + self._background
-        while self._tasks and time.monotonic() < stop:
-            await asyncio.wait(set(self._tasks), timeout=max(0.0, stop - time.monotonic()))
-        for task in self._tasks:
+        while (tasks := own_tasks(self._tasks)) and time.monotonic() < stop:
+            await asyncio.wait(tasks, timeout=max(0.0, stop - time.monotonic()))
+        for task in own_tasks(self._tasks):
             task.cancel()

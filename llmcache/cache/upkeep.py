@@ -105,9 +105,10 @@ class Upkeep:
         one, `key` means the cache's own and the rest mean all of them.
 
         Raises:
-            ConfigurationError: nothing was given.
+            ConfigurationError: nothing was given, or an `older_than` that is no time.
             BackendError: the store failed.
         """
+        _check_age(older_than)
         if key is None and tag is None and model is None and older_than is None:
             if collection is None:
                 msg = "invalidate: say what: key, tag, model, older_than or collection"
@@ -127,6 +128,7 @@ class Upkeep:
                 and (limit is None or entry.created_at < limit)
             )
 
+        await self.store.written()
         self.store.forget(lambda name, entry: collection in {None, name} and matches(entry))
         removed = 0
         batch: list[str] = []
@@ -143,6 +145,7 @@ class Upkeep:
         return removed + (await self.store.remove(batch_name, batch) if batch else 0)
 
     async def _empty(self, collection: str) -> int:
+        await self.store.written()
         self.store.forget(lambda name, _: name == collection)
         removed = 0
         batch: list[str] = []
@@ -283,6 +286,13 @@ class Upkeep:
             seconds=seconds,
             progress=progress,
         )
+
+
+def _check_age(seconds: Any) -> None:
+    number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+    if seconds is not None and not (number and seconds >= 0):
+        msg = f"older_than must be a number of seconds, not {seconds!r}"
+        raise ConfigurationError(msg)
 
 
 def _misplaced(entry: CacheEntry) -> CorruptEntryError | None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, get_args
 
-from ..backends.base import EntryInfo
-from ..errors import ProviderError
+from ..backends.base import EntryInfo, check_collection
+from ..errors import ConfigurationError, ProviderError
 from ..providers.base import Dialect
 from ..types import CacheEntry
 from .recording import parse_entry
@@ -58,7 +59,12 @@ async def warm(  # noqa: PLR0913 - the operation's own arguments
     seconds: float,
     progress: Callable[[int, int], Any] | None,
 ) -> WarmReport:
-    """Load the best entries, up to `max_bytes` of memory and `seconds` of time."""
+    """Load the best entries, up to `max_bytes` of memory and `seconds` of time.
+
+    Raises:
+        ConfigurationError: an unknown order, or a name that no collection can have.
+    """
+    _check(order, collection)
     started = time.monotonic()
     stop = started + seconds
     loaded: list[Held] = []
@@ -96,6 +102,15 @@ async def warm(  # noqa: PLR0913 - the operation's own arguments
     )
 
 
+def _check(order: Order, collection: str | None) -> None:
+    if order not in get_args(Order):
+        known = " or ".join(map(repr, get_args(Order)))
+        msg = f"order must be {known}, not {order!r}"
+        raise ConfigurationError(msg)
+    if collection is not None:
+        check_collection(collection)
+
+
 async def _best(
     store: Store, collection: str | None, order: Order, max_bytes: int, stop: float
 ) -> tuple[list[EntryInfo], bool]:
@@ -103,12 +118,13 @@ async def _best(
 
     Keeps no more than those: an entry is larger in memory than in the store.
     """
-    heap: list[tuple[tuple[float, float], str, EntryInfo]] = []
+    heap: list[tuple[tuple[float, float], int, EntryInfo]] = []
+    ties = itertools.count()  # a request may be in several collections under the same key
     total = 0
     complete = True
     async for info in store.backend.scan(collection):
         rank = (float(info.uses), info.used_at) if order == "most_used" else (info.used_at, 0.0)
-        heapq.heappush(heap, (rank, info.key, info))
+        heapq.heappush(heap, (rank, next(ties), info))
         total += info.size
         while total > max_bytes and heap:
             total -= heapq.heappop(heap)[2].size
