@@ -85,9 +85,11 @@ def write_file(
             return False
         replaced = os.path.exists(path)
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
+        if isinstance(error, OSError):
+            error.filename = path  # writing to a descriptor does not say where
         raise
     if fsync:
         _sync_folder(folder)
@@ -133,6 +135,9 @@ def read_dictionaries(folder: Path) -> list[tuple[int, bytes]]:
 
 def folder_of(cache_dir: str | os.PathLike[str]) -> Path:
     """Return the folder that `cache_dir` names; it need not be there yet."""
+    if not os.fspath(cache_dir):
+        msg = "cache_dir is empty; name a folder ('.' is the current one)"
+        raise ConfigurationError(msg)
     try:
         root = Path(cache_dir).expanduser()
         mode = _mode(root)

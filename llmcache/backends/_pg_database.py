@@ -13,12 +13,21 @@ from collections.abc import Generator, Sequence
 from typing import Any, Final
 
 from ..errors import BackendError, BackendUnavailableError, ConfigurationError, MissingExtraError
+from ._loop_bound import LoopBound
 from ._pg_sql import migrations, statements
 
 __all__ = ["Database", "check_dsn", "translated"]
 
 _MIGRATE: Final = "migrate.sql"
 _SCHEMES: Final = ("postgresql://", "postgres://")
+
+
+class _Opened:
+    """The pool of a loop, and whose turn it is to open it."""
+
+    def __init__(self) -> None:
+        self.pool: Any = None
+        self.turn = asyncio.Lock()
 
 
 class Database:
@@ -41,8 +50,7 @@ class Database:
         self._timeout = statement_timeout
         self._cache_size = statement_cache_size
         self._migrate = migrate
-        self._pool: Any = None
-        self._opening = asyncio.Lock()
+        self._bound = LoopBound(_Opened)
 
     async def fetch(self, operation: str, sql: str, *arguments: Any) -> Sequence[Any]:
         """Return the rows of a statement. Every statement of ours may be made twice.
@@ -50,7 +58,7 @@ class Database:
         Raises:
             BackendUnavailableError: the server cannot be reached, or refused.
         """
-        pool = self._pool or await self._opened(operation)
+        pool = self._bound.get().pool or await self._opened(operation)
         with translated(operation):
             try:
                 rows: Sequence[Any] = await pool.fetch(sql, *arguments)
@@ -77,21 +85,22 @@ class Database:
                 of a later version; or one that is missing, where `migrate` is off.
             BackendUnavailableError: the server cannot be reached.
         """
-        async with self._opening:
-            if self._pool is None:
+        opened = self._bound.get()
+        async with opened.turn:
+            if opened.pool is None:
                 with translated("open"):
-                    self._pool = await self._prepared()
-        return self._pool
+                    opened.pool = await self._prepared()
+        return opened.pool
 
     async def upgrade(self) -> list[int]:
         """Apply the migrations that are missing, and return their numbers; raises as `open`."""
         with translated("open"):
-            pool = self._pool or self._given or await self._connected()
+            pool = self._given or await self._connected()
             try:
                 async with pool.acquire(timeout=self._timeout) as connection:
                     return await _upgrade(connection)
             finally:
-                if pool not in (self._pool, self._given):
+                if pool is not self._given:
                     await pool.close()
 
     async def _prepared(self) -> Any:
@@ -118,7 +127,8 @@ class Database:
 
     async def aclose(self) -> None:
         """Close the pool if it is ours."""
-        pool, self._pool = self._pool, None
+        opened = self._bound.get()
+        pool, opened.pool = opened.pool, None
         if pool is None or pool is self._given:
             return
         try:
@@ -131,7 +141,7 @@ class Database:
 
     async def connect(self, operation: str) -> Any:
         """Return a connection of its own, for `on` and `disconnect`."""
-        pool = self._pool or await self._opened(operation)
+        pool = self._bound.get().pool or await self._opened(operation)
         with translated(operation):
             if self._given is not None:
                 return await pool.acquire(timeout=self._timeout)

@@ -11,6 +11,7 @@ from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
 from ..errors import BackendUnavailableError, ConfigurationError, MissingExtraError
+from ._loop_bound import LoopBound
 
 __all__ = ["RedisClient", "check_url"]
 
@@ -33,6 +34,16 @@ def check_url(url: object) -> None:
         raise ConfigurationError(msg)
 
 
+class _Opened:
+    """The client of a loop, and what was made for it."""
+
+    def __init__(self, client: Any, turns: int | None) -> None:
+        self.client = client
+        self.scripts: dict[str, Any] = {}
+        self.opening = asyncio.Lock()
+        self.turns = None if turns is None else asyncio.Semaphore(turns)
+
+
 class RedisClient:
     """A client that connects when it is first used.
 
@@ -45,13 +56,11 @@ class RedisClient:
         """`given` is a client that was passed in: it is used as it is, and never closed."""
         self._url = url
         self._given = given
-        self._client: Any = given
         self._timeout = timeout
         self._most = max_connections
-        self._scripts: dict[str, Any] = {}
-        self._opening = asyncio.Lock()
         # A cluster's client has no connections to wait for: it fails when all are in use.
-        self._turns = asyncio.Semaphore(max_connections) if _is_cluster(url) else None
+        turns = max_connections if _is_cluster(url) else None
+        self._bound = LoopBound(lambda: _Opened(given, turns))
 
     @contextlib.asynccontextmanager
     async def use(self, operation: str) -> AsyncGenerator[Any, None]:
@@ -61,11 +70,12 @@ class RedisClient:
             BackendUnavailableError: the server cannot be reached, or refused.
         """
         with translated(operation):
-            client = self._client or await self._opened()
-            if self._turns is None:
+            opened = self._bound.get()
+            client = opened.client or await self._opened()
+            if opened.turns is None:
                 yield client
             else:
-                async with self._turns:
+                async with opened.turns:
                     yield client
 
     async def run(
@@ -73,28 +83,31 @@ class RedisClient:
     ) -> int:
         """Return what the script `lua/<name>.lua` returns; a server that lacks it is given it."""
         async with self.use(operation) as client:
-            script = self._scripts.get(name)
+            scripts = self._bound.get().scripts
+            script = scripts.get(name)
             if script is None:
-                script = self._scripts[name] = client.register_script(_source(name))
+                script = scripts[name] = client.register_script(_source(name))
             return int(await script(keys=places, args=arguments))
 
     async def aclose(self) -> None:
         """Close the client if it is ours."""
-        client, self._client = self._client, self._given
-        self._scripts = {}
+        opened = self._bound.get()
+        client, opened.client = opened.client, self._given
+        opened.scripts.clear()
         if client is not None and client is not self._given:
             with translated("close"):
                 await client.aclose()
 
     async def _opened(self) -> Any:
-        async with self._opening:
-            if self._client is None:
+        opened = self._bound.get()
+        async with opened.opening:
+            if opened.client is None:
                 client = self._connected()
-                if self._turns is not None:
+                if opened.turns is not None:
                     # Many that come at once to one that is not ready break its connections.
                     await client.initialize()
-                self._client = client
-        return self._client
+                opened.client = client
+        return opened.client
 
     def _connected(self) -> Any:
         scheme = urlsplit(self._url).scheme

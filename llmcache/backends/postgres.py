@@ -15,6 +15,7 @@ from typing import Any, Final, Self
 
 import orjson
 
+from ._loop_bound import LoopBound
 from ._pg_database import Database, check_dsn
 from ._pg_sql import statements
 from .base import (
@@ -304,40 +305,46 @@ class _Leases:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._sql = statements("entries.sql")
-        self._held: set[str] = set()
-        self._session: Any = None
-        # A connection runs one statement at a time.
-        self._turn = asyncio.Lock()
+        self._bound = LoopBound(_Session)
 
     async def acquire(self, name: str) -> Lease | None:
-        async with self._turn:
+        own = self._bound.get()
+        async with own.turn:
+            if own.connection is None or own.connection.is_closed():
+                own.held.clear()  # the server has freed what a lost session held
+                own.connection = await self._database.connect("lease")
             # The session may lock twice what it has locked: between our own tasks we decide.
-            if name in self._held:
+            if name in own.held:
                 return None
-            session = await self._opened()
+            session = own.connection
             if not await self._database.on(session, "lease", self._sql["lock"], name):
                 return None
-            self._held.add(name)
+            own.held.add(name)
             return _AdvisoryLease(self, session, name)
 
     async def release(self, session: Any, name: str) -> None:
-        async with self._turn:
-            # A session that was lost has freed its locks; the name may be held anew by the next one.
-            if session is self._session and name in self._held:
-                self._held.discard(name)
+        own = self._bound.get()
+        async with own.turn:
+            # The name may be held anew, by the session that came after this one was lost.
+            if session is own.connection and name in own.held:
+                own.held.discard(name)
                 await self._database.on(session, "lease", self._sql["unlock"], name)
 
-    async def _opened(self) -> Any:
-        if self._session is None or self._session.is_closed():
-            self._held.clear()
-            self._session = await self._database.connect("lease")
-        return self._session
-
     async def aclose(self) -> None:
-        session, self._session = self._session, None
-        self._held.clear()
+        own = self._bound.get()
+        session, own.connection = own.connection, None
+        own.held.clear()
         if session is not None:
             await self._database.disconnect(session)
+
+
+class _Session:
+    """The connection that holds the locks, and what it holds. It runs one statement at a time."""
+
+    def __init__(self) -> None:
+        self.connection: Any = None
+        self.held: set[str] = set()
+        self.turn = asyncio.Lock()
 
 
 class _AdvisoryLease:

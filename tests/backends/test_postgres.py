@@ -150,7 +150,7 @@ async def test_nobody_there_is_unavailable() -> None:
 
 async def test_a_connection_that_was_lost_is_replaced(postgres: PostgresBackend) -> None:
     await postgres.put("default", [entry(1)])
-    pool = postgres._database._pool
+    pool = postgres._database._bound.get().pool
     async with pool.acquire() as connection:
         await connection.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
@@ -187,7 +187,7 @@ async def test_a_lease_goes_with_its_session(dsn: str) -> None:
         lease = await one.try_lease("default", key(1))
         assert lease is not None
         assert await other.try_lease("default", key(1)) is None
-        one._leases._session.terminate()  # its process was killed
+        one._leases._bound.get().connection.terminate()  # its process was killed
         for _ in range(50):
             taken = await other.try_lease("default", key(1))
             if taken is not None:

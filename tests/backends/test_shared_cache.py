@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -99,3 +100,33 @@ async def test_a_new_process_is_warmed_with_what_was_used_most(
         infos = {info.key: info.uses async for info in fresh.cache.backend.scan()}
         assert max(infos.values()) == 3
     assert upstream.calls == 5
+
+
+_LOOPS = """
+import asyncio, sys
+from llmcache import OpenAIProvider
+base_url, dsn, redis_url, collection = sys.argv[1:]
+provider = OpenAIProvider(
+    "demo", base_url=base_url, api_key="sk-test", cache_backend="pg_redis", pg_dsn=dsn,
+    redis_url=redis_url, cache_collection=collection,
+    cache_options={"deadline": 5.0, "memory_bytes": 0},
+)
+for _ in range(3):
+    print(asyncio.run(provider.complete("q", cache_response=True)).cache.status)
+asyncio.run(provider.close())
+"""
+
+
+async def test_one_loop_after_another(
+    upstream: DemoUpstream, dsn: str, redis_server: RedisServer
+) -> None:
+    """A script that calls `asyncio.run` for each question."""
+    program = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-W", "ignore", "-c", _LOOPS, upstream.base_url),
+        *(dsn, redis_server.url, dsn.rpartition("/")[2]),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(30):
+        out, _ = await program.communicate()
+    assert out.decode().split() == ["miss", "hit", "hit"]
+    assert upstream.calls == 1
