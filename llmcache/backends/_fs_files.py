@@ -135,7 +135,7 @@ def read_dictionaries(folder: Path) -> list[tuple[int, bytes]]:
 
 def folder_of(cache_dir: str | os.PathLike[str]) -> Path:
     """Return the folder that `cache_dir` names; it need not be there yet."""
-    if not os.fspath(cache_dir):
+    if cache_dir == "":
         msg = "cache_dir is empty; name a folder ('.' is the current one)"
         raise ConfigurationError(msg)
     try:

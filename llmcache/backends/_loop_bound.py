@@ -1,12 +1,12 @@
-"""What belongs to one event loop, and is made anew on the next: connections, and locks around them."""
+"""What belongs to one event loop: tasks, connections, and the locks around them."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Generic, TypeVar
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, Generic, TypeVar
 
-__all__ = ["LoopBound"]
+__all__ = ["LoopBound", "own_tasks", "spawn"]
 
 T = TypeVar("T")
 
@@ -32,3 +32,17 @@ class LoopBound(Generic[T]):
             value = self._value = self._make()
             self._loop = loop
         return value
+
+
+def spawn(tasks: set[asyncio.Task[Any]], work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    """Return a running task that `tasks` keeps alive until it is done."""
+    task = asyncio.create_task(work)
+    tasks.add(task)
+    task.add_done_callback(tasks.discard)
+    return task
+
+
+def own_tasks(tasks: Iterable[asyncio.Task[Any]]) -> set[asyncio.Task[Any]]:
+    """Return those of `tasks` that belong to the running loop; others may be of one that is closed."""
+    loop = asyncio.get_running_loop()
+    return {task for task in tasks if task.get_loop() is loop}

@@ -95,7 +95,7 @@ class RedisClient:
         client, opened.client = opened.client, self._given
         opened.scripts.clear()
         if client is not None and client is not self._given:
-            with translated("close"):
+            with contextlib.suppress(BackendUnavailableError), translated("close"):
                 await client.aclose()
 
     async def _opened(self) -> Any:

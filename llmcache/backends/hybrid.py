@@ -5,25 +5,34 @@ the call. Writes go to Postgres first, which orders them by a version; Redis tak
 an entry only where nothing newer is known of, so that a slow reader or writer cannot
 bring back what was replaced or removed.
 
-    Redis down      Postgres serves; what Redis missed runs out with its time to live
+    Redis down      Postgres serves; what Redis missed meanwhile is removed when it is back
     Postgres down   Redis serves; writes fail, and the cache drops them with a warning
+    both            the provider is asked
+
+A store that is down is left alone for a while (`_circuit`), so that it costs one call
+its deadline and not all of them.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Coroutine, Generator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Final, Self
 
 from ..errors import BackendError, BackendUnavailableError
+from ._circuit import Circuit
+from ._loop_bound import own_tasks, spawn
 from ._warner import Warner
 from .base import BackendStats, EntryInfo, Lease, PruneReport, StoredEntry, VersionedEntry
 from .postgres import PostgresBackend
 from .redis import RedisBackend
 
 __all__ = ["HybridRedisPostgreSQLCache"]
+
+_PAY_EVERY: Final = 1.0
+_MOST_OWED: Final = 100_000
 
 
 class HybridRedisPostgreSQLCache:
@@ -47,8 +56,12 @@ class HybridRedisPostgreSQLCache:
         """
         self.postgres = postgres or PostgresBackend(pg_dsn)
         self.redis = redis or RedisBackend(redis_url, redis_ttl_seconds=redis_ttl_seconds)
+        self._near = Circuit(self.redis.name)
+        self._far = Circuit(self.postgres.name)
         self._warner = Warner(self.redis.name)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._paying: set[asyncio.Task[None]] = set()
+        self._owed: dict[tuple[str, str], int] = {}
 
     async def open(self) -> None:
         """Connect to Postgres now, and make or upgrade the schema; raises as `PostgresBackend.open`."""
@@ -75,7 +88,8 @@ class HybridRedisPostgreSQLCache:
         tickets: Mapping[str, bytes] = {}
         failure: BackendError | None = None
         try:
-            near, tickets = await self.redis.look(collection, keys)
+            with self._near.use("get"):
+                near, tickets = await self.redis.look(collection, keys)
         except BackendError as error:
             failure = error
             self._warner.warn("get", type(error).__name__, str(error))
@@ -83,27 +97,31 @@ class HybridRedisPostgreSQLCache:
         if not missing:
             return near
         try:
-            found = await self.postgres.get_versions(collection, missing)
+            with self._far.use("get"):
+                found = await self.postgres.get_versions(collection, missing)
         except BackendError as error:
             if failure is not None or not near:
                 raise
             self._warner.warn("get", type(error).__name__, str(error))
             return near
         if found and failure is None:
-            self._behind(self._fill(collection, list(found.values()), tickets))
+            spawn(self._tasks, self._fill(collection, list(found.values()), tickets))
         return {**near, **{key: entry.data for key, (entry, _) in found.items()}}
 
     async def put(self, collection: str, entries: Sequence[StoredEntry], /) -> None:
         """Store `entries` in Postgres, then in Redis."""
-        written = await self.postgres.put_versions(collection, entries)
-        with self._unharmed("put"):
-            await self.redis.put_newer(collection, written)
+        with self._far.use("put"):
+            written = await self.postgres.put_versions(collection, entries)
+        if not await self._try("put", partial(self.redis.put_newer, collection, written)):
+            versions = {each.entry.key: each.version or 0 for each in written}
+            self._owe(collection, versions)
 
     async def delete(self, collection: str, keys: Sequence[str], /) -> int:
         """Remove `keys` from both, and return how many Postgres had."""
-        removed, version = await self.postgres.remove(collection, keys)
-        with self._unharmed("delete"):
-            await self.redis.remove(collection, keys, version)
+        with self._far.use("delete"):
+            removed, version = await self.postgres.remove(collection, keys)
+        if not await self._try("delete", partial(self.redis.remove, collection, keys, version)):
+            self._owe(collection, dict.fromkeys(keys, version))
         return removed
 
     async def scan(self, collection: str | None = None, /) -> AsyncIterator[EntryInfo]:
@@ -113,45 +131,53 @@ class HybridRedisPostgreSQLCache:
 
     async def aclose(self) -> None:
         """Finish what goes on behind the calls, and close both."""
-        while self._tasks:
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+        for task in own_tasks(self._paying):
+            task.cancel()
+        while tasks := own_tasks(self._tasks):
+            await asyncio.gather(*tasks, return_exceptions=True)
+        await self._pay_once()
         await self.postgres.aclose()
-        with self._unharmed("close"):
-            await self.redis.aclose()
+        await self.redis.aclose()
 
     # --- leases -------------------------------------------------------------------------------
 
     async def try_lease(self, collection: str, key: str, /) -> Lease | None:
         """Return a lease from Redis; while Redis is down, an advisory lock of Postgres."""
         try:
-            return await self.redis.try_lease(collection, key)
+            with self._near.use("lease"):
+                return await self.redis.try_lease(collection, key)
         except BackendUnavailableError as error:
             self._warner.warn("lease", type(error).__name__, str(error))
-        return await self.postgres.try_lease(collection, key)
+        with self._far.use("lease"):
+            return await self.postgres.try_lease(collection, key)
 
     # --- what else the two can do -------------------------------------------------------------
 
     async def quarantine(self, collection: str, key: str, data: bytes, /) -> None:
         """Set the entry aside in whichever of the two still holds `data`."""
-        with self._unharmed("quarantine"):
-            await self.redis.quarantine(collection, key, data)
-        await self.postgres.quarantine(collection, key, data)
+        await self._try("quarantine", partial(self.redis.quarantine, collection, key, data))
+        with self._far.use("quarantine"):
+            await self.postgres.quarantine(collection, key, data)
 
     async def dictionaries(self, collection: str, /) -> Sequence[bytes]:
         """Return the dictionaries of the collection, oldest first."""
-        return await self.postgres.dictionaries(collection)
+        with self._far.use("dictionaries"):
+            return await self.postgres.dictionaries(collection)
 
     async def put_dictionary(self, collection: str, data: bytes, /) -> None:
         """Keep one more."""
-        await self.postgres.put_dictionary(collection, data)
+        with self._far.use("put_dictionary"):
+            await self.postgres.put_dictionary(collection, data)
 
     async def revision(self, collection: str, /) -> int:
         """Return how many changes replaced or removed entries."""
-        return await self.postgres.revision(collection)
+        with self._far.use("revision"):
+            return await self.postgres.revision(collection)
 
     async def touch(self, collection: str, uses: Mapping[str, int], /) -> None:
         """Add `uses` to the keys' counts and set their time of last use to the database's now."""
-        await self.postgres.touch(collection, uses)
+        with self._far.use("touch"):
+            await self.postgres.touch(collection, uses)
 
     async def stats(self) -> BackendStats:
         """Return the totals of Postgres."""
@@ -168,18 +194,45 @@ class HybridRedisPostgreSQLCache:
     async def _fill(
         self, collection: str, found: Sequence[VersionedEntry], tickets: Mapping[str, bytes]
     ) -> None:
-        with self._unharmed("fill"):
-            await self.redis.fill(collection, found, tickets)
+        await self._try("fill", partial(self.redis.fill, collection, found, tickets))
 
-    @contextlib.contextmanager
-    def _unharmed(self, operation: str) -> Generator[None, None, None]:
-        """Go on when Redis fails, with a warning: Postgres has what counts."""
+    async def _try(self, operation: str, work: Callable[[], Awaitable[object]]) -> bool:
+        """Return whether Redis did `work`; when it fails, Postgres has what counts."""
         try:
-            yield
+            with self._near.use(operation):
+                await work()
         except BackendError as error:
             self._warner.warn(operation, type(error).__name__, str(error))
+            return False
+        return True
 
-    def _behind(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def _owe(self, collection: str, versions: Mapping[str, int]) -> None:
+        """Remember what Redis may still have and must not keep; it is told when it is back.
+
+        Others may reach it while this process does not. What is owed when this process
+        dies, Redis keeps until its time to live is over.
+        """
+        for key, version in versions.items():
+            if len(self._owed) >= _MOST_OWED:
+                self._owed.pop(next(iter(self._owed)))
+            self._owed[collection, key] = version
+        if not own_tasks(self._paying):
+            spawn(self._paying, self._pay())
+
+    async def _pay(self) -> None:
+        while self._owed:
+            await asyncio.sleep(_PAY_EVERY)
+            await self._pay_once()
+
+    async def _pay_once(self) -> None:
+        by_collection: dict[str, dict[str, int]] = {}
+        for (collection, key), version in self._owed.items():
+            by_collection.setdefault(collection, {})[key] = version
+        for collection, versions in by_collection.items():
+            newest = max(versions.values())
+            remove = partial(self.redis.remove, collection, list(versions), newest)
+            if not await self._try("pay", remove):
+                return
+            for key, version in versions.items():
+                if self._owed.get((collection, key)) == version:
+                    del self._owed[collection, key]

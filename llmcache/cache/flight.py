@@ -12,9 +12,9 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
+from ..backends._loop_bound import own_tasks
 from ..errors import ConnectionFailedError
 from ..types import StreamEvent, StreamEventType
-from .guard import own_tasks
 
 __all__ = ["Flight", "Flights", "StreamFlight"]
 

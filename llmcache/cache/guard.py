@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import time
 import types
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
+from collections.abc import Awaitable, Callable, Generator
 from typing import Any, TypeVar
 
 from ..backends._warner import Warner
 from ..errors import ConfigurationError
 
-__all__ = ["Budget", "Guard", "own_tasks", "spawn"]
+__all__ = ["Budget", "Guard"]
 
 T = TypeVar("T")
 
@@ -101,17 +101,3 @@ def _rest(steps: Generator[Any, Any, T], signal: Any) -> Generator[Any, Any, T]:
 
 
 _resumed = types.coroutine(_rest)
-
-
-def spawn(tasks: set[asyncio.Task[Any]], work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-    """Return a running task that `tasks` keeps alive until it is done."""
-    task = asyncio.create_task(work)
-    tasks.add(task)
-    task.add_done_callback(tasks.discard)
-    return task
-
-
-def own_tasks(tasks: Iterable[asyncio.Task[Any]]) -> set[asyncio.Task[Any]]:
-    """Return those of `tasks` that belong to the running loop; others may be of one that is closed."""
-    loop = asyncio.get_running_loop()
-    return {task for task in tasks if task.get_loop() is loop}

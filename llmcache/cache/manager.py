@@ -136,13 +136,16 @@ class CacheManager(Upkeep):
             older_keys: key functions of earlier versions, whose entries still count.
 
         Raises:
-            ConfigurationError: a number out of range.
+            ConfigurationError: a number out of range, or a policy that is none.
         """
         if not deadline > 0 or not background_timeout > 0:
             msg = "deadline and background_timeout must be above 0 seconds"
             raise ConfigurationError(msg)
         if not min(memory_bytes, flight_timeout, coherence) >= 0:
             msg = "memory_bytes, flight_timeout and coherence must not be negative"
+            raise ConfigurationError(msg)
+        if not isinstance(policy, CachePolicy | None):
+            msg = f"policy must be a CachePolicy(ttl=…), not {type(policy).__name__}"
             raise ConfigurationError(msg)
         self.policy = policy or CachePolicy()
         self.collection = collection
@@ -173,6 +176,10 @@ class CacheManager(Upkeep):
             deadline=deadline,
             flight_timeout=flight_timeout,
         )
+
+    def __repr__(self) -> str:
+        """Return the store and the collection of calls that name none."""
+        return f"{type(self).__name__}({self.backend.name!r}, collection={self.collection!r})"
 
     @property
     def counters(self) -> CacheStats:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import os
+from collections.abc import Mapping
 from typing import Any, Final, TypedDict, Unpack
 
 from ..backends.base import Backend, check_collection
@@ -14,10 +16,18 @@ from ..settings import environment
 from .control import CachePolicy
 from .manager import CacheManager
 
-__all__ = ["StoreOptions", "open_backend", "open_cache"]
+__all__ = ["StoreOptions", "checked_options", "open_backend", "open_cache"]
 
 _NAMES: Final = ("fs", "memory", "pg", "pg_redis", "redis")
 _TTL: Final = 86_400.0
+# What a provider takes under a name of its own.
+_ELSEWHERE: Final = {
+    "backend": "cache_backend=…",
+    "collection": "cache_collection=…",
+    "compress": "compress_pg=…",
+    "policy": "cache_policy=…",
+    "cache_dir": "cache_dir=…",
+}
 
 
 class StoreOptions(TypedDict, total=False):
@@ -100,3 +110,28 @@ def open_cache(
         max_entry_bytes=max_entry_bytes,
         **options,
     )
+
+
+def checked_options(options: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """Return a provider's `cache_options`.
+
+    Raises:
+        ConfigurationError: not a mapping, or a name that belongs somewhere else.
+    """
+    if options is None:
+        return {}
+    if not isinstance(options, Mapping):
+        msg = f"cache_options must be a mapping, not {type(options).__name__}"
+        raise ConfigurationError(msg)
+    known = inspect.signature(CacheManager).parameters.keys() - _ELSEWHERE.keys()
+    for name in options:
+        if name in known:
+            continue
+        hint = f"known: {', '.join(sorted(known))}"
+        if name in _ELSEWHERE:
+            hint = f"give the provider {_ELSEWHERE[name]}"
+        elif name in inspect.signature(FSCache).parameters:
+            hint = f"it is an argument of cache_backend=FSCache(cache_dir, {name}=…)"
+        msg = f"cache_options: CacheManager has no {name!r}; {hint}"
+        raise ConfigurationError(msg)
+    return options

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
+from ..backends._loop_bound import own_tasks, spawn
 from ..backends.base import (
     MOST_KEYS,
     Backend,
@@ -24,7 +25,7 @@ from ..codec import Codec, Parts
 from ..errors import BackendError, CorruptEntryError, ProviderError, UnreadableEntryError
 from ..types import CacheEntry, CompletionResult
 from .dictionaries import Dictionaries
-from .guard import Budget, Guard, own_tasks, spawn
+from .guard import Budget, Guard
 from .tier import Held, MemoryTier
 
 __all__ = ["Parse", "Store"]

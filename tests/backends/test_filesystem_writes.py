@@ -86,6 +86,7 @@ async def test_a_disk_that_fills_up_leaves_the_old_entry(
         with pytest.raises(BackendUnavailableError):
             await cache.put("default", [entry(2, b"n" * 100_000)])
     assert (caught.value.backend, caught.value.operation) == ("fs", "put")
+    assert str(path_of(root, 1)) in str(caught.value)
     assert files(root) == before
     assert dict(await cache.get("default", [key(1), key(2)])) == {key(1): b"old"}
     await cache.put("default", [entry(1, b"new")])
@@ -117,6 +118,7 @@ async def test_a_write_that_fails_changes_nothing(
         with pytest.raises(BackendUnavailableError, match=hint) as caught:
             await cache.put("default", [entry(1, b"new"), entry(2)])
     assert (caught.value.backend, caught.value.operation) == ("fs", "put")
+    assert str(root) in str(caught.value)
     assert files(root) == before
     assert (await cache.get("default", [key(1)]))[key(1)] == b"old"
 

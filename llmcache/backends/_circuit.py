@@ -1,0 +1,74 @@
+"""A circuit breaker: a store that fails is left alone for a while, and then tried by one call.
+
+Refusals and time-outs are told apart. A server that refuses costs next to nothing, and
+a few in a row open the circuit; one that does not answer costs every caller its
+deadline, and the first opens it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Generator
+from typing import Final
+
+from ..errors import BackendUnavailableError
+
+__all__ = ["Circuit"]
+
+_REFUSALS: Final = 3
+# What took so long before it failed, or was given up, counts as a time-out.
+_SLOW: Final = 0.25
+_FIRST_PAUSE: Final = 1.0
+_LONGEST_PAUSE: Final = 30.0
+
+
+class Circuit:
+    """The breaker of one store. Closed while the store works; open for a pause that doubles."""
+
+    def __init__(self, store: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """`store` is named in errors."""
+        self._store = store
+        self._clock = clock
+        self._refusals = 0
+        self._pause = 0.0
+        self._open_until = 0.0
+        self._trying = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether calls are refused at this moment."""
+        return self._pause > 0 and (self._trying or self._clock() < self._open_until)
+
+    @contextlib.contextmanager
+    def use(self, operation: str) -> Generator[None, None, None]:
+        """Let a call through, and learn from how it ends.
+
+        Raises:
+            BackendUnavailableError: the circuit is open, or another call is trying.
+        """
+        if self.is_open:
+            left = max(0.0, self._open_until - self._clock())
+            msg = f"left alone for {left:.1f} s more, after it failed"
+            raise BackendUnavailableError(msg, backend=self._store, operation=operation)
+        trial = self._trying = self._pause > 0
+        started = self._clock()
+        try:
+            yield
+        except (BackendUnavailableError, asyncio.CancelledError) as error:
+            slow = self._clock() - started >= _SLOW
+            if slow or isinstance(error, BackendUnavailableError):
+                self._failed(slow=slow)
+            raise
+        else:
+            self._refusals, self._pause = 0, 0.0
+        finally:
+            if trial:
+                self._trying = False
+
+    def _failed(self, *, slow: bool) -> None:
+        self._refusals += 1
+        if slow or self._pause or self._refusals >= _REFUSALS:
+            self._pause = min(_LONGEST_PAUSE, self._pause * 2 or _FIRST_PAUSE)
+            self._open_until = self._clock() + self._pause
