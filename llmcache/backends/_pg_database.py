@@ -122,6 +122,8 @@ class Database:
             command_timeout=self._timeout,
             timeout=self._timeout,
             statement_cache_size=self._cache_size,
+            # No statement of ours changes its session: to reset it costs a round trip each time.
+            reset=_as_it_is,
         )
         return pool
 
@@ -175,6 +177,10 @@ class Database:
                 raise ConfigurationError(msg)
             if missing:
                 await _upgrade(connection)
+
+
+async def _as_it_is(_: Any) -> None:
+    """Leave a connection as it is."""
 
 
 async def _missing(connection: Any) -> list[int]:
