@@ -17,15 +17,39 @@ from ._lazy import lazy_names
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from .backends import Backend as Backend
     from .backends import FSCache as FSCache
     from .backends import MemoryBackend as MemoryBackend
+    from .backends.hybrid import HybridRedisPostgreSQLCache as HybridRedisPostgreSQLCache
+    from .backends.postgres import PostgresBackend as PostgresBackend
+    from .backends.redis import RedisBackend as RedisBackend
     from .cache import CacheManager as CacheManager
     from .cache import CachePolicy as CachePolicy
+    from .errors import AuthenticationError as AuthenticationError
+    from .errors import BackendError as BackendError
+    from .errors import BackendUnavailableError as BackendUnavailableError
+    from .errors import BadRequestError as BadRequestError
     from .errors import CacheMissError as CacheMissError
+    from .errors import ConfigurationError as ConfigurationError
+    from .errors import ConflictError as ConflictError
+    from .errors import ConnectionFailedError as ConnectionFailedError
+    from .errors import ContentFilteredError as ContentFilteredError
+    from .errors import ContextLengthError as ContextLengthError
+    from .errors import CorruptEntryError as CorruptEntryError
     from .errors import InvalidRequestError as InvalidRequestError
+    from .errors import InvalidResponseError as InvalidResponseError
     from .errors import LLMCacheError as LLMCacheError
+    from .errors import MissingExtraError as MissingExtraError
+    from .errors import NotFoundError as NotFoundError
+    from .errors import OverloadedError as OverloadedError
+    from .errors import PermissionDeniedError as PermissionDeniedError
     from .errors import ProviderError as ProviderError
+    from .errors import QuotaExceededError as QuotaExceededError
+    from .errors import RateLimitError as RateLimitError
     from .errors import ResponseTimeoutError as ResponseTimeoutError
+    from .errors import ServerError as ServerError
+    from .errors import StreamInterruptedError as StreamInterruptedError
+    from .errors import UnreadableEntryError as UnreadableEntryError
     from .keys import KeyRules as KeyRules
     from .providers.base import BaseProvider as BaseProvider
     from .providers.base import Provider as Provider
@@ -55,6 +79,11 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "AudioPart": "types",
+    "AuthenticationError": "errors",
+    "Backend": "backends",
+    "BackendError": "errors",
+    "BackendUnavailableError": "errors",
+    "BadRequestError": "errors",
     "BaseProvider": "providers.base",
     "BufferingAdapter": "streaming.adapters",
     "CacheInfo": "types",
@@ -63,27 +92,46 @@ _HOMES = {
     "CachePolicy": "cache",
     "CallbackAdapter": "streaming.adapters",
     "CompletionResult": "types",
+    "ConfigurationError": "errors",
+    "ConflictError": "errors",
+    "ConnectionFailedError": "errors",
+    "ContentFilteredError": "errors",
+    "ContextLengthError": "errors",
+    "CorruptEntryError": "errors",
     "EmbeddingResult": "types",
     "FSCache": "backends",
     "FilePart": "types",
+    "HybridRedisPostgreSQLCache": "backends.hybrid",
     "ImagePart": "types",
     "InvalidRequestError": "errors",
+    "InvalidResponseError": "errors",
     "KeyRules": "keys",
     "LLMCacheError": "errors",
     "MemoryBackend": "backends",
     "Message": "types",
     "MessageInput": "types",
+    "MissingExtraError": "errors",
+    "NotFoundError": "errors",
     "OpenAIProvider": "providers.openai",
+    "OverloadedError": "errors",
+    "PermissionDeniedError": "errors",
+    "PostgresBackend": "backends.postgres",
     "Provider": "providers.base",
     "ProviderError": "errors",
+    "QuotaExceededError": "errors",
+    "RateLimitError": "errors",
+    "RedisBackend": "backends.redis",
     "ResponseTimeoutError": "errors",
     "Role": "types",
     "SSEAdapter": "streaming.adapters",
+    "ServerError": "errors",
     "StreamEvent": "types",
     "StreamEventType": "types",
+    "StreamInterruptedError": "errors",
     "TextPart": "types",
     "ToolCall": "types",
     "ToolCallDelta": "types",
+    "UnreadableEntryError": "errors",
     "Usage": "types",
     "collect_stream": "streaming.adapters",
     "format_sse_event": "types",
@@ -93,6 +141,11 @@ _HOMES = {
 
 __all__ = [
     "AudioPart",
+    "AuthenticationError",
+    "Backend",
+    "BackendError",
+    "BackendUnavailableError",
+    "BadRequestError",
     "BaseProvider",
     "BufferingAdapter",
     "CacheInfo",
@@ -101,27 +154,46 @@ __all__ = [
     "CachePolicy",
     "CallbackAdapter",
     "CompletionResult",
+    "ConfigurationError",
+    "ConflictError",
+    "ConnectionFailedError",
+    "ContentFilteredError",
+    "ContextLengthError",
+    "CorruptEntryError",
     "EmbeddingResult",
     "FSCache",
     "FilePart",
+    "HybridRedisPostgreSQLCache",
     "ImagePart",
     "InvalidRequestError",
+    "InvalidResponseError",
     "KeyRules",
     "LLMCacheError",
     "MemoryBackend",
     "Message",
     "MessageInput",
+    "MissingExtraError",
+    "NotFoundError",
     "OpenAIProvider",
+    "OverloadedError",
+    "PermissionDeniedError",
+    "PostgresBackend",
     "Provider",
     "ProviderError",
+    "QuotaExceededError",
+    "RateLimitError",
+    "RedisBackend",
     "ResponseTimeoutError",
     "Role",
     "SSEAdapter",
+    "ServerError",
     "StreamEvent",
     "StreamEventType",
+    "StreamInterruptedError",
     "TextPart",
     "ToolCall",
     "ToolCallDelta",
+    "UnreadableEntryError",
     "Usage",
     "__version__",
     "collect_stream",

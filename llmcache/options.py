@@ -22,6 +22,7 @@ __all__ = [
     "EmbeddingOptions",
     "Replay",
     "TransportOptions",
+    "check_switches",
     "checked_object",
     "reject_unknown",
 ]
@@ -137,6 +138,13 @@ CONTROL_FIELDS: Final = frozenset(ControlOptions.__annotations__) - {"salt"}
 COMPLETION_FIELDS: Final = frozenset(CompletionOptions.__annotations__)
 EMBEDDING_FIELDS: Final = frozenset(EmbeddingOptions.__annotations__)
 
+_SWITCHES: Final = ("cache_response", "rewrite_cache", "regen_cache", "store_truncated")
+# What others call it, where no likeness of names leads there.
+_HINTS: Final[Mapping[str, str]] = {
+    "cache": "did you mean 'cache_response'?",
+    "stream": "a stream is what `provider.stream(…)` gives",
+}
+
 
 def reject_unknown(options: Mapping[str, Any], known: frozenset[str]) -> None:
     """Do nothing when every option is known.
@@ -147,9 +155,23 @@ def reject_unknown(options: Mapping[str, Any], known: frozenset[str]) -> None:
     for name in options:
         if name not in known:
             close = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
-            reason = f"unknown option{hint} (a provider's own fields go into extra_body)"
+            hint = _HINTS.get(name) or (f"did you mean {close[0]!r}?" if close else "")
+            reason = (
+                f"unknown option{hint and '; '}{hint} (a provider's own fields go into extra_body)"
+            )
             raise InvalidRequestError(name, reason)
+
+
+def check_switches(options: Mapping[str, Any]) -> None:
+    """Do nothing when what can only be on or off is one of these.
+
+    Raises:
+        InvalidRequestError: naming the option; the text `"no"` would count as on.
+    """
+    for name in _SWITCHES:
+        value = options.get(name)
+        if value not in (None, True, False):
+            raise InvalidRequestError(name, f"must be True or False, not {value!r}")
 
 
 def checked_object(option: str, value: Any) -> Mapping[str, Json]:

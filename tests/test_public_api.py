@@ -11,6 +11,7 @@ from types import ModuleType
 import pytest
 
 import llmcache
+import llmcache.errors
 
 HEAVY = (
     "httpx pydantic rich typer zstandard orjson filelock "
@@ -18,11 +19,16 @@ HEAVY = (
 ).split()
 
 PUBLIC = """
-AudioPart BaseProvider BufferingAdapter CacheInfo CacheManager CacheMissError CachePolicy
-CallbackAdapter CompletionResult EmbeddingResult FSCache FilePart ImagePart InvalidRequestError
-KeyRules LLMCacheError MemoryBackend Message MessageInput OpenAIProvider Provider ProviderError
-ResponseTimeoutError Role SSEAdapter StreamEvent StreamEventType TextPart ToolCall ToolCallDelta
-Usage __version__ collect_stream format_sse_event normalize_messages stream_to_string
+AudioPart AuthenticationError Backend BackendError BackendUnavailableError BadRequestError
+BaseProvider BufferingAdapter CacheInfo CacheManager CacheMissError CachePolicy CallbackAdapter
+CompletionResult ConfigurationError ConflictError ConnectionFailedError ContentFilteredError
+ContextLengthError CorruptEntryError EmbeddingResult FSCache FilePart HybridRedisPostgreSQLCache
+ImagePart InvalidRequestError InvalidResponseError KeyRules LLMCacheError MemoryBackend Message
+MessageInput MissingExtraError NotFoundError OpenAIProvider OverloadedError PermissionDeniedError
+PostgresBackend Provider ProviderError QuotaExceededError RateLimitError RedisBackend
+ResponseTimeoutError Role SSEAdapter ServerError StreamEvent StreamEventType
+StreamInterruptedError TextPart ToolCall ToolCallDelta UnreadableEntryError Usage __version__
+collect_stream format_sse_event normalize_messages stream_to_string
 """.split()
 
 # The suites for other people's tests need what only tests install; all of it is installed here.
@@ -48,6 +54,10 @@ def test_every_public_name_is_there(name: str) -> None:
         module = importlib.import_module(f"llmcache.{home}")
         assert value is getattr(module, name)
         assert name in module.__all__
+
+
+def test_every_error_is_public() -> None:
+    assert set(llmcache.errors.__all__) <= set(llmcache.__all__)
 
 
 def test_all_names_come_with_a_star() -> None:

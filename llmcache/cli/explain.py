@@ -11,7 +11,7 @@ import typer
 from . import output
 from .inspect import unknown_collection
 from .opening import AsJson, CacheDir, with_cache
-from .parsing import read_request
+from .parsing import request_of
 
 if TYPE_CHECKING:
     from ..cache import CacheManager
@@ -22,9 +22,16 @@ __all__ = ["explain"]
 
 def explain(  # noqa: PLR0913 - a command's options
     request: Annotated[
-        str, typer.Argument(help='A JSON file with {"model": …, "messages": […], …}, or -.')
-    ],
+        str | None,
+        typer.Argument(help='A JSON file with {"model": …, "messages": […], …}, or -.'),
+    ] = None,
     *,
+    prompt: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Instead of a file: what is asked.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Instead of a file: who is asked.")
+    ] = None,
     base_url: Annotated[
         str | None,
         typer.Option(help="The server asked. [default: OPENAI_BASE_URL, then OpenAI]"),
@@ -42,7 +49,7 @@ def explain(  # noqa: PLR0913 - a command's options
 
     Names the stored request that differs least, and the lines that differ.
     """
-    body = read_request(request)
+    body = request_of(request, prompt, model)
 
     async def work(manager: CacheManager) -> tuple[Explanation, str, bool]:
         from ..providers.openai import OpenAIProvider  # noqa: PLC0415 - only this command needs it

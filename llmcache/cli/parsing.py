@@ -15,7 +15,7 @@ import typer
 
 from ..errors import InvalidRequestError
 
-__all__ = ["option", "parse_duration", "parse_size", "read_request"]
+__all__ = ["option", "parse_duration", "parse_size", "read_request", "request_of"]
 
 T = TypeVar("T")
 
@@ -110,3 +110,21 @@ def read_request(source: str) -> dict[str, Any]:
     if not isinstance(body.get("model"), str) or not body["model"]:
         raise InvalidRequestError(place, '"model" must be a model\'s name')
     return body
+
+
+def request_of(source: str | None, prompt: str | None, model: str | None) -> dict[str, Any]:
+    """Return the request body in the file `source`, or the one that asks `model` for `prompt`.
+
+    Raises:
+        typer.BadParameter: both are given, or neither in full.
+        InvalidRequestError, OSError: as `read_request`.
+    """
+    if source is not None:
+        if prompt is not None or model is not None:
+            msg = "a file says it all: leave out --prompt and --model"
+            raise typer.BadParameter(msg, param_hint="REQUEST")
+        return read_request(source)
+    if not prompt or not model:
+        msg = "give a file, or both --prompt and --model"
+        raise typer.BadParameter(msg, param_hint="REQUEST")
+    return {"model": model, "messages": [{"role": "user", "content": prompt}]}

@@ -7,18 +7,20 @@ from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing, suppress
 from typing import Any, Final, Unpack
 
+from ..backends.base import check_collection
 from ..cache import inspection
 from ..cache.control import Control
 from ..cache.inspection import Explanation
 from ..cache.manager import CacheManager
 from ..cache.warming import Order, WarmReport
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, InvalidRequestError
 from ..options import (
     COMPLETION_FIELDS,
     CONTROL_FIELDS,
     EMBEDDING_FIELDS,
     CompletionOptions,
     EmbeddingOptions,
+    check_switches,
     reject_unknown,
 )
 from ..types import CompletionResult, EmbeddingResult, MessageInput, StreamEvent
@@ -38,7 +40,7 @@ class CachedProvider(BaseProvider):
         self._cache = cache
         self._owns_cache = owns_cache
         self._enabled = enabled
-        self._controls: dict[tuple[tuple[str, Any], ...], Control] = {}
+        self._controls: dict[tuple[Any, ...], Control] = {}
 
     @property
     def cache(self) -> CacheManager:
@@ -113,30 +115,39 @@ class CachedProvider(BaseProvider):
         requests: Iterable[MessageInput | Mapping[str, Any]] | None = None,
         *,
         collection: str | None = None,
-        order: Order = "most_used",
+        order: Order | None = None,
         max_bytes: int | None = None,
-        seconds: float = 5.0,
+        seconds: float | None = None,
         concurrency: int = 8,
     ) -> WarmReport:
         """Prepare the cache for what is to come.
 
-        Without `requests`: load the most used (or `newest`) entries of a collection
-        into memory, up to `max_bytes` and `seconds`. With them: answer each one, from
-        the store or now, at most `concurrency` at a time. A request is what `complete`
-        takes as messages, or a mapping with `messages` and options. Shows a progress
-        bar on a terminal.
+        Without `requests`: load the most used (or, with `order="newest"`, the newest)
+        entries of a collection into memory, up to `max_bytes` (default: the tier's
+        ceiling) and `seconds` (default: 5). With them: answer each one, from the store
+        or now, at most `concurrency` at a time. A request is what `complete` takes as
+        messages, or a mapping with `messages` and options. Shows a progress bar on a
+        terminal.
 
         A request that fails is counted and reported, and the others go on.
+
+        Raises:
+            InvalidRequestError: `requests` is no list, or comes with an argument that
+                is for loading.
+            ConfigurationError: an unknown order, a name that no collection can have,
+                or `requests` where there is no cache to keep the answers.
         """
+        place = check_collection(self._cache.collection if collection is None else collection)
+        asked: dict[str, Any] = {"order": order, "max_bytes": max_bytes, "seconds": seconds}
+        loading = {name: value for name, value in asked.items() if value is not None}
+        if requests is not None:
+            for name in loading:
+                reason = "is for loading what is stored; leave it out beside requests"
+                raise InvalidRequestError(name, reason)
+            self._check_enabled()
         with progress_bar("warming the cache") as advance:
             if requests is None:
-                return await self._cache.warm(
-                    collection or self._cache.collection,
-                    order=order,
-                    max_bytes=max_bytes,
-                    seconds=seconds,
-                    progress=advance,
-                )
+                return await self._cache.warm(place, progress=advance, **loading)
             return await fill(self, requests, collection, concurrency, advance)
 
     async def close(self) -> None:
@@ -165,16 +176,24 @@ class CachedProvider(BaseProvider):
         return self._checked(chosen), rest
 
     def _checked(self, chosen: Mapping[str, Any]) -> Control:
+        # 1 equals True, which is no number of seconds: of numbers, the type counts as well.
+        numbers = [type(value) for value in chosen.values() if isinstance(value, int | float)]
+        place = (*chosen.items(), *(kind for kind in numbers if kind is not bool))
         with suppress(KeyError, TypeError):
-            return self._controls[tuple(chosen.items())]
+            return self._controls[place]
+        check_switches(chosen)
         control = Control.of(chosen, self._cache.policy, self._cache.collection)
-        if not self._enabled and (control.reads or control.writes):
+        if control.reads or control.writes:
+            self._check_enabled()
+        if len(self._controls) < _MOST_CONTROLS:
+            with suppress(TypeError):
+                self._controls[place] = control
+        return control
+
+    def _check_enabled(self) -> None:
+        if not self._enabled:
             msg = (
                 "this provider was made with cache_backend=None; "
                 "make it with cache_backend='fs' to use cache_response or mode='offline'"
             )
             raise ConfigurationError(msg)
-        if len(self._controls) < _MOST_CONTROLS:
-            with suppress(TypeError):
-                self._controls[tuple(chosen.items())] = control
-        return control

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from ..cache.warming import WarmReport
 from ..errors import InvalidRequestError, LLMCacheError
-from ..types import MessageInput
+from ..types import Message, MessageInput
 from .base import Provider
 
 __all__ = ["fill", "progress_bar"]
@@ -26,7 +26,15 @@ async def fill(
     concurrency: int,
     progress: Callable[[int, int], Any] | None,
 ) -> WarmReport:
-    """Answer `requests`, at most `concurrency` at a time; any iterable, read as it is needed."""
+    """Answer `requests`, at most `concurrency` at a time; any iterable, read as it is needed.
+
+    Raises:
+        InvalidRequestError: `requests` is no list, or `concurrency` not above 0.
+    """
+    single = isinstance(requests, str | bytes | Message | Mapping)
+    if single or not isinstance(requests, Iterable):
+        reason = f"must be a list of requests, not {type(requests).__name__}; put it in a list"
+        raise InvalidRequestError("requests", reason)
     if concurrency < 1:
         raise InvalidRequestError("concurrency", f"must be at least 1, not {concurrency}")
     started = time.monotonic()

@@ -12,7 +12,7 @@ from .. import __version__
 from ..backends.base import Backend
 from ..cache.control import CachePolicy
 from ..cache.manager import CacheManager
-from ..cache.opening import open_cache
+from ..cache.opening import checked_options, open_cache
 from ..errors import ConfigurationError
 from ..keys import DEFAULT_RULES, KeyRules, Request, normalize_endpoint
 from ..settings import environment
@@ -110,11 +110,19 @@ class OpenAIProvider(CachedProvider):
             http_client: an `httpx.AsyncClient` (or httpx2's) to use; never closed.
 
         Raises:
-            ConfigurationError: an unknown backend, a bad folder or collection name.
+            ConfigurationError: an unknown backend, a bad folder or collection name, a
+                value of a type that cannot be.
             InvalidRequestError: `base_url` is not an http(s) URL; headers, attempts,
                 backoff or time-out of the wrong shape.
         """
         self.model = _model_name(model)
+        _check_texts(
+            api_key=api_key,
+            base_url=base_url,
+            organization=organization,
+            project=project,
+            tenant=tenant,
+        )
         self._base_url = (base_url or environment("OPENAI_BASE_URL") or _BASE_URL).rstrip("/")
         host = urlsplit(normalize_endpoint(self._base_url)).hostname or ""
         self._native = host == _NATIVE_HOST
@@ -148,12 +156,18 @@ class OpenAIProvider(CachedProvider):
             compress=compress_pg or cache_backend in {"fs", "memory"},
             collection=cache_collection,
             policy=cache_policy,
-            **(cache_options or {}),
+            **checked_options(cache_options),
         )
         manager.register(self._dialect)
         super().__init__(
             manager, owns_cache=not shared, enabled=shared or cache_backend is not None
         )
+
+    def __repr__(self) -> str:
+        """Return what tells providers apart, and no credential."""
+        where = normalize_endpoint(self._base_url)
+        name = self._cache.backend.name if self._enabled else None
+        return f"{type(self).__name__}(model={self.model!r}, base_url={where!r}, cache={name!r})"
 
     def _wire_headers(
         self, host: str, organization: str | None, project: str | None
@@ -233,6 +247,13 @@ def _model_name(model: Any) -> str:
         msg = f"model must be a name or a model profile, not {model!r}"
         raise ConfigurationError(msg)
     return name
+
+
+def _check_texts(**values: object) -> None:
+    for name, value in values.items():
+        if value is not None and not isinstance(value, str):
+            msg = f"{name} must be text, not {type(value).__name__}"
+            raise ConfigurationError(msg)
 
 
 def _join(base_url: str, path: str) -> str:

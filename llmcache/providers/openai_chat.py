@@ -148,7 +148,11 @@ def wire_tool(tool: object, path: str) -> Json:
         raise InvalidRequestError(path, "a tool needs a `function`, or a `name` and `parameters`")
     name = getattr(tool, "name", None)
     if not isinstance(name, str):
-        raise InvalidRequestError(path, f"{type(tool).__name__} is not a tool")
+        reason = (
+            "a tool is a dict with `name`, `description` and `parameters` (a JSON Schema), or an "
+            f"object with these attributes, not a {type(tool).__name__}"
+        )
+        raise InvalidRequestError(path, reason)
     function: dict[str, Json] = {"name": name}
     for field in ("description", "parameters", "strict"):
         value = getattr(tool, field, None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import InitVar, dataclass, field, fields, replace
 from decimal import Decimal
 from functools import cached_property
 from typing import Any, Literal, TypeAlias
@@ -34,7 +34,9 @@ class CacheInfo(Built):
     - `age`: seconds since the answer was made. `stale`: past its time to live.
     - `saved_seconds`, `saved_cost`: what the hit spared; `None` when unknown.
     - `stored`: the answer is in the cache now. `reason`: why not, or why bypassed.
-    - `items`, `items_hit`: for embeddings, inputs asked and inputs found.
+    - `items`, `items_hit`: for embeddings, inputs asked and inputs found; `tier`
+      (`memory` when all of these came from there), `age` (the oldest's) and savings
+      are those of the inputs found.
     """
 
     status: CacheStatus = "bypass"
@@ -50,7 +52,16 @@ class CacheInfo(Built):
     reason: str | None = None
     items: int = 1
     items_hit: int = 0
-    _reject: Callable[[], Awaitable[bool]] | None = field(default=None, repr=False, compare=False)
+    # No field: what stands behind it, the store and its tasks, is nothing to copy or to compare.
+    _reject: InitVar[Callable[[], Awaitable[bool]] | None] = None
+
+    def __post_init__(self, _reject: Callable[[], Awaitable[bool]] | None) -> None:
+        if _reject is not None:
+            object.__setattr__(self, "_reject", _reject)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a pickle and a copy hold: all but the handle behind `reject`."""
+        return {name: value for name, value in self.__dict__.items() if name != "_reject"}
 
     @property
     def hit(self) -> bool:
@@ -61,9 +72,10 @@ class CacheInfo(Built):
         """Remove the stored answer that the caller found bad; the next equal call asks again.
 
         Returns whether an entry was removed. An answer that replaced it in the
-        meantime stays.
+        meantime stays. A copy from a pickle, `deepcopy` or `from_dict` removes nothing.
         """
-        return False if self._reject is None else await self._reject()
+        handle: Callable[[], Awaitable[bool]] | None = self.__dict__.get("_reject")
+        return False if handle is None else await handle()
 
     def to_dict(self) -> dict[str, Json]:
         """Return every field but the handle behind `reject`."""
@@ -80,7 +92,7 @@ class CacheInfo(Built):
         return cls(**known)
 
 
-_INFO_FIELDS = tuple(f.name for f in fields(CacheInfo) if f.name != "_reject")
+_INFO_FIELDS = tuple(f.name for f in fields(CacheInfo))
 
 
 @dataclass(frozen=True, slots=True)

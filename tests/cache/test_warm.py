@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from cache_support import BrokenBackend
 
-from llmcache import Message, OpenAIProvider
+from llmcache import MemoryBackend, Message, OpenAIProvider
+from llmcache.backends import EntryInfo
 from llmcache.cache.tier import Held
-from llmcache.errors import InvalidRequestError
+from llmcache.errors import ConfigurationError, InvalidRequestError
 from llmcache.testing.upstream import DemoUpstream, Reply, Upstream, UpstreamRequest
 
 MakeProvider = Callable[..., OpenAIProvider]
@@ -72,6 +74,70 @@ async def test_the_most_used_or_the_newest_come_first(
     assert await loaded("most_used", 2) == {1, 3}
     assert await loaded("most_used", 3) == {1, 3, 4}
     assert 0 in await loaded("newest", 2)
+
+
+async def test_one_request_in_two_collections_is_loaded_from_both(
+    make_provider: MakeProvider, upstream: DemoUpstream, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They have one key, and here the same rank."""
+
+    class SameRank(MemoryBackend):
+        async def scan(self, collection: str | None = None, /) -> AsyncIterator[EntryInfo]:
+            async for info in super().scan(collection):
+                yield replace(info, uses=1, used_at=1.0)
+
+    async with make_provider(cache_backend=SameRank()) as provider:
+        for name in ("one", "two", "three"):
+            await provider.complete("q", cache_response=True, cache_collection=name)
+        report = await provider.cache.warm()
+        assert (report.loaded, report.complete) == (3, True)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"order": "bogus"}, {"order": ""}, {"collection": "../up"}, {"collection": ""}],
+)
+async def test_what_cannot_be_warmed_is_said(provider: OpenAIProvider, options: Any) -> None:
+    with pytest.raises(ConfigurationError, match=next(iter(options))):
+        await provider.warm_cache(**options)
+    with pytest.raises(ConfigurationError, match=next(iter(options))):
+        await provider.cache.warm(**options)
+
+
+@pytest.mark.parametrize("option", ["order", "max_bytes", "seconds"])
+async def test_requests_are_not_loaded(
+    provider: OpenAIProvider, upstream: DemoUpstream, option: str
+) -> None:
+    options: Any = {option: {"order": "newest", "max_bytes": 1, "seconds": 1.0}[option]}
+    with pytest.raises(InvalidRequestError, match="beside requests") as raised:
+        await provider.warm_cache(["q"], **options)
+    assert raised.value.path == option
+    assert not upstream.calls
+
+
+@pytest.mark.parametrize(
+    "requests",
+    ["abc", b"abc", Message.user("abc"), {"role": "user", "content": "x"}, {"messages": "x"}, 5],
+)
+async def test_one_request_has_to_be_in_a_list(
+    provider: OpenAIProvider, upstream: DemoUpstream, requests: Any
+) -> None:
+    with pytest.raises(InvalidRequestError, match="must be a list of requests") as raised:
+        await provider.warm_cache(requests=requests)
+    assert raised.value.path == "requests"
+    assert not upstream.calls
+
+
+async def test_without_a_cache_there_is_nothing_to_fill(
+    make_provider: MakeProvider, upstream: DemoUpstream
+) -> None:
+    async with make_provider(cache_backend=None) as provider:
+        with pytest.raises(ConfigurationError, match="cache_backend=None"):
+            await provider.warm_cache(["a", "b"])
+        with pytest.raises(ConfigurationError, match="collection"):
+            await provider.warm_cache(["a"], collection="a/b")
+        assert not upstream.calls
 
 
 async def test_warming_keeps_to_its_time(

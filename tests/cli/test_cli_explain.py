@@ -219,3 +219,34 @@ def test_a_request_file_that_is_missing_is_one_line(run: Callable[..., Any], fil
     assert (ran.code, ran.err) == (2, "llmcache: nothing.json: No such file or directory\n")
     ran = run("explain", str(filled.folder))
     assert (ran.code, ran.err.count("\n")) == (2, 1)
+
+
+def test_a_prompt_needs_no_file(run: Callable[..., Any], filled: Any) -> None:
+    args = ["explain", "--prompt", QUESTION[0]["content"], "--base-url", filled.base_url, "--json"]
+    found = run(*args, "--model", "demo")
+    assert (found.code, found.json["stored"]) == (0, True)
+    assert found.json["key"] == filled.key("plain")
+    missing = run(*args, "--model", "another")
+    assert (missing.code, missing.json["stored"]) == (1, False)
+    assert "model: 'demo' → 'another'" in str(missing.json["differences"]).replace('"', "'")
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        [],
+        ["--prompt", "x"],
+        ["--model", "m"],
+        ["--prompt", "", "--model", "m"],
+        ["request.json", "--prompt", "x"],
+        ["request.json", "--model", "m"],
+        ["request.json", "--prompt", "x", "--model", "m"],
+    ],
+)
+def test_a_request_is_a_file_or_a_prompt_for_a_model(
+    run: Callable[..., Any], filled: Any, args: list[str]
+) -> None:
+    _written({"model": "m", "messages": QUESTION})
+    ran = run("explain", *args)
+    assert ran.code == 2
+    assert "--prompt and --model" in ran.err
