@@ -29,7 +29,9 @@ async def _run(name: str, folder: Path, **variables: str) -> str:
     )
     out, err = await asyncio.wait_for(process.communicate(), 50)
     assert process.returncode == 0, err.decode()
-    assert err == b""
+    # A busy machine may take longer for a write than a call waits: that is said, and no fault.
+    said = [line for line in err.decode().splitlines() if "goes on in the background" not in line]
+    assert said == []
     return out.decode()
 
 
