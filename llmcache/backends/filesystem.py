@@ -13,14 +13,14 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Literal, Self, TypeVar
+from typing import Any, Final, Literal, TypeVar
 from weakref import WeakValueDictionary
 
 from ..codec import MAX_ENTRY_BYTES, dictionary_id
 from ..errors import BackendError, ConfigurationError
 from . import _fs_layout as layout
 from . import _fs_upkeep as upkeep
+from ._closing import AsyncClosing
 from ._fs_ceiling import Ceiling
 from ._fs_files import (
     draw_revision,
@@ -61,7 +61,7 @@ _MOST_INLINE: Final = 32
 _FRAMING: Final = 2**16
 
 
-class FSCache:
+class FSCache(AsyncClosing):
     """A folder of entries.
 
     Many processes may share the folder, also over a network file system. Files
@@ -118,19 +118,6 @@ class FSCache:
         if self._io == "thread":
             return float("inf")
         return float("inf") if self._io == "auto" and layout.is_network(root) else 0.0
-
-    async def __aenter__(self) -> Self:
-        """Return self."""
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Close."""
-        await self.aclose()
 
     # --- the map ----------------------------------------------------------------------------
 

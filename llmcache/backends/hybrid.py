@@ -18,11 +18,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from ..errors import BackendError, BackendUnavailableError
 from ._circuit import Circuit
+from ._closing import AsyncClosing
 from ._loop_bound import own_tasks, spawn
 from ._warner import Warner
 from .base import BackendStats, EntryInfo, Lease, PruneReport, StoredEntry, VersionedEntry
@@ -35,7 +35,7 @@ _PAY_EVERY: Final = 1.0
 _MOST_OWED: Final = 100_000
 
 
-class HybridRedisPostgreSQLCache:
+class HybridRedisPostgreSQLCache(AsyncClosing):
     """A `PostgresBackend` with a `RedisBackend` in front, for any number of machines."""
 
     name = "pg_redis"
@@ -66,19 +66,6 @@ class HybridRedisPostgreSQLCache:
     async def open(self) -> None:
         """Connect to Postgres now, and make or upgrade the schema; raises as `PostgresBackend.open`."""
         await self.postgres.open()
-
-    async def __aenter__(self) -> Self:
-        """Return self."""
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Close."""
-        await self.aclose()
 
     # --- the map ----------------------------------------------------------------------------
 
@@ -134,7 +121,7 @@ class HybridRedisPostgreSQLCache:
         for task in own_tasks(self._paying):
             task.cancel()
         while tasks := own_tasks(self._tasks):
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.wait(tasks)
         await self._pay_once()
         await self.postgres.aclose()
         await self.redis.aclose()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 
+from ._closing import AsyncClosing
 from .base import BackendStats, EntryInfo, Lease, StoredEntry, check_collection, check_key
 
 __all__ = ["MemoryBackend"]
 
 
-class MemoryBackend:
+class MemoryBackend(AsyncClosing):
     """A dict per collection. For tests, and for a cache that should not outlive the process."""
 
     name = "memory"

@@ -10,12 +10,13 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import orjson
 
-from ._loop_bound import LoopBound
+from ..errors import BackendUnavailableError
+from ._closing import AsyncClosing
+from ._loop_bound import LoopBound, spawn
 from ._pg_database import Database, check_dsn
 from ._pg_sql import statements
 from .base import (
@@ -36,7 +37,7 @@ _SCAN: Final = 500
 _EVICT_TO: Final = 0.9
 
 
-class PostgresBackend:
+class PostgresBackend(AsyncClosing):
     """A table of entries, by collection and key.
 
     The pool is opened by the first operation, and the schema made or upgraded then
@@ -94,19 +95,6 @@ class PostgresBackend:
     async def upgrade(self) -> list[int]:
         """Apply the migrations that are missing, and return their numbers; raises as `open`."""
         return await self._database.upgrade()
-
-    async def __aenter__(self) -> Self:
-        """Return self."""
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Close."""
-        await self.aclose()
 
     # --- the map ----------------------------------------------------------------------------
 
@@ -317,10 +305,21 @@ class _Leases:
             if name in own.held:
                 return None
             session = own.connection
-            if not await self._database.on(session, "lease", self._sql["lock"], name):
+            try:
+                taken = await self._database.on(session, "lease", self._sql["lock"], name)
+            except asyncio.CancelledError:
+                own.held.add(name)
+                spawn(own.tasks, self._give_back(session, name))
+                raise
+            if not taken:
                 return None
             own.held.add(name)
             return _AdvisoryLease(self, session, name)
+
+    async def _give_back(self, session: Any, name: str) -> None:
+        """Free what was perhaps locked for a caller who had gone."""
+        with contextlib.suppress(BackendUnavailableError):
+            await self.release(session, name)
 
     async def release(self, session: Any, name: str) -> None:
         own = self._bound.get()
@@ -344,6 +343,7 @@ class _Session:
     def __init__(self) -> None:
         self.connection: Any = None
         self.held: set[str] = set()
+        self.tasks: set[asyncio.Task[None]] = set()
         self.turn = asyncio.Lock()
 
 

@@ -13,10 +13,11 @@ import contextlib
 import secrets
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
-from ..errors import ConfigurationError
+from ..errors import BackendUnavailableError, ConfigurationError
+from ._closing import AsyncClosing
+from ._loop_bound import spawn
 from ._redis_client import RedisClient, check_url
 from .base import (
     BackendStats,
@@ -40,7 +41,7 @@ _PUT_AT_ONCE: Final = 100
 _KEEP_CORRUPT: Final = 7 * 86_400_000
 
 
-class RedisBackend:
+class RedisBackend(AsyncClosing):
     """A Redis, one behind Sentinel, or a cluster; see `RedisClient` for the forms of the URL."""
 
     name = "redis"
@@ -77,19 +78,6 @@ class RedisBackend:
         self._prefix = prefix
         self._lease = lease_seconds
         self._renewals: set[asyncio.Task[None]] = set()
-
-    async def __aenter__(self) -> Self:
-        """Return self."""
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Close."""
-        await self.aclose()
 
     # --- the map ----------------------------------------------------------------------------
 
@@ -199,12 +187,21 @@ class RedisBackend:
         place = f"{self._tag(check_collection(collection))}:l:{check_key(key)}"
         token = secrets.token_bytes(16)
         lease = _RedisLease(self, place, token)
-        async with self._client.use("lease") as client:
-            taken = await client.set(place, token, nx=True, px=int(self._lease * 1000))
+        try:
+            async with self._client.use("lease") as client:
+                taken = await client.set(place, token, nx=True, px=int(self._lease * 1000))
+        except asyncio.CancelledError:
+            spawn(self._renewals, self._give_back(place, token))
+            raise
         if not taken:
             return None
         lease.start(self._renewals, self._lease / 3)
         return lease
+
+    async def _give_back(self, place: str, token: bytes) -> None:
+        """Free what was perhaps taken for a caller who had gone."""
+        with contextlib.suppress(BackendUnavailableError):
+            await self.give_up(place, token)
 
     async def renew(self, place: str, token: bytes) -> bool:
         """Prolong a lease; `False` when it is not ours any more."""

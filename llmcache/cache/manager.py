@@ -22,7 +22,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Final
 
 from ..backends.base import Backend
 from ..codec import MAX_ENTRY_BYTES, Codec, Envelope
@@ -33,6 +33,7 @@ from ..streaming.events import result_events
 from ..types import CompletionResult, EmbeddingResult, StreamEvent, StreamEventType
 from . import inspection
 from .admission import Freshness, freshness
+from .asked import NOTHING, Asked, Stored
 from .control import CachePolicy, Control
 from .delivery import Answer, Delivery
 from .embedding import Embedder
@@ -49,49 +50,6 @@ __all__ = ["CacheManager"]
 
 _MEMORY: Final = 64 * 2**20
 _SAMPLES_AT_ONCE: Final = 16
-
-
-class _Stored(NamedTuple):
-    """What a look-up found, where, and what it may still be used for."""
-
-    held: Held | None = None
-    tier: str = "memory"
-    state: Freshness = Freshness.EXPIRED
-
-    def serves(self, control: Control) -> bool:
-        """Whether it answers the call now."""
-        if self.state is Freshness.REVALIDATE:
-            return control.calls
-        return self.state is Freshness.FRESH
-
-    @property
-    def spare(self) -> Held | None:
-        """What may answer if the provider fails."""
-        return self.held if self.state in {Freshness.REVALIDATE, Freshness.IF_ERROR} else None
-
-
-_NOTHING: Final = _Stored()
-
-
-class _Asked:
-    """A call as it was asked.
-
-    It refers to what the caller passed in, who may change that as soon as others get
-    to run. It is copied before they do; a hit that nobody waited for needs no copy.
-    """
-
-    __slots__ = ("_call", "_owned")
-
-    def __init__(self, call: Call) -> None:
-        self._call = call
-        self._owned = False
-
-    def own(self) -> Call:
-        """Return the call with a request that nobody else can change."""
-        if not self._owned:
-            self._call = self._call.snapshot()
-            self._owned = True
-        return self._call
 
 
 class CacheManager(Upkeep):
@@ -206,7 +164,7 @@ class CacheManager(Upkeep):
         held = self.store.held(control.collection, key) if control.reads else None
         if held is not None and _state(held, control) is Freshness.FRESH:
             return self._delivery.hit(held, control, "memory")
-        asked = _Asked(call)
+        asked = Asked(call)
         budget = Budget(self._deadline, before_waiting=asked.own)
         stored = await self._stored(call, control, key, held, budget)
         if stored.held is not None and stored.serves(control):
@@ -214,7 +172,7 @@ class CacheManager(Upkeep):
         return await self._fresh(asked.own(), control, key, budget, stored)
 
     async def _fresh(
-        self, call: Call, control: Control, key: str, budget: Budget, stored: _Stored
+        self, call: Call, control: Control, key: str, budget: Budget, stored: Stored
     ) -> CompletionResult:
         """Return the answer of a flight; `stored` is what may stand in when the provider fails."""
         if not control.calls:
@@ -266,7 +224,7 @@ class CacheManager(Upkeep):
     async def _stream(self, call: Call, control: Control) -> AsyncGenerator[StreamEvent, None]:
         key = call.request.key(control.sample)
         held = self.store.held(control.collection, key) if control.reads else None
-        asked = _Asked(call)
+        asked = Asked(call)
         budget = Budget(self._deadline, before_waiting=asked.own)
         stored = await self._stored(call, control, key, held, budget)
         if stored.held is not None and stored.serves(control):
@@ -281,7 +239,7 @@ class CacheManager(Upkeep):
                 yield event
 
     async def _follow(
-        self, call: Call, control: Control, key: str, budget: Budget, stored: _Stored
+        self, call: Call, control: Control, key: str, budget: Budget, stored: Stored
     ) -> AsyncGenerator[StreamEvent, None]:
         """Tail the flight of this call, or start one; fall back on a stale answer if it fails."""
         flight, joined = self._stream_flight(call, control, key, budget)
@@ -324,10 +282,10 @@ class CacheManager(Upkeep):
 
     async def _stored(
         self, call: Call, control: Control, key: str, held: Held | None, budget: Budget
-    ) -> _Stored:
+    ) -> Stored:
         """Return the best that memory (`held`) and the backend have for a call."""
         if not control.reads:
-            return _NOTHING
+            return NOTHING
         state = Freshness.EXPIRED if held is None else _state(held, control)
         # A flight in progress knows better than the backend, where it looked itself; but it
         # keeps to itself what may serve past its time.
@@ -336,11 +294,11 @@ class CacheManager(Upkeep):
         if state is not Freshness.FRESH and alone:
             found = await self._maker.look(call, control, key, budget)
             if found is not None:
-                return _Stored(found, "backend", _state(found, control))
-        return _Stored(held, "memory", state)
+                return Stored(found, "backend", _state(found, control))
+        return Stored(held, "memory", state)
 
     def _serve(
-        self, held: Held, stored: _Stored, asked: _Asked, control: Control
+        self, held: Held, stored: Stored, asked: Asked, control: Control
     ) -> CompletionResult:
         """Return a stored answer; one that is past its time is refreshed behind the call."""
         stale = stored.state is not Freshness.FRESH
