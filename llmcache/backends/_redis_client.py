@@ -96,7 +96,8 @@ class RedisClient:
         opened.scripts.clear()
         if client is not None and client is not self._given:
             with contextlib.suppress(BackendUnavailableError), translated("close"):
-                await client.aclose()
+                for each in (client, *_sentinels(client)):
+                    await each.aclose()
 
     async def _opened(self) -> Any:
         opened = self._bound.get()
@@ -127,6 +128,13 @@ class RedisClient:
             self._url, timeout=self._timeout, **options
         )
         return driver.asyncio.Redis.from_pool(pool)
+
+
+def _sentinels(client: Any) -> Sequence[Any]:
+    """Return the clients of the Sentinels that `client` asks; its `aclose` leaves them open."""
+    pool = getattr(client, "connection_pool", None)
+    manager = getattr(pool, "sentinel_manager", None)
+    return manager.sentinels if manager is not None else ()
 
 
 def _is_cluster(url: str) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -238,9 +237,9 @@ class PostgresBackend(AsyncClosing):
         )
 
     async def _expire(self, collection: str | None) -> tuple[int, int]:
-        now, total, freed = time.time(), 0, 0
+        total = freed = 0
         while True:
-            number, size = (await self._run("expire", collection, now, _BATCH))[0]
+            number, size = (await self._run("expire", collection, _BATCH))[0]
             total += number
             freed += size
             if number < _BATCH:

@@ -153,7 +153,7 @@ class OpenAIProvider(CachedProvider):
                 "redis_url": redis_url,
                 "redis_ttl_seconds": redis_ttl_seconds,
             },
-            compress=compress_pg or cache_backend in {"fs", "memory"},
+            compress=compress_pg or cache_backend in ("fs", "memory"),
             collection=cache_collection,
             policy=cache_policy,
             **checked_options(cache_options),

@@ -6,6 +6,7 @@ import asyncio
 import json
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -238,6 +239,16 @@ async def test_two_batches_that_overlap_do_not_lock_each_other_out(
         write(list(range(25, 75)), b"more"),
     )
     assert (await postgres.stats()).entries == 75
+
+
+async def test_a_clock_that_is_a_day_ahead_expires_nothing_early(
+    postgres: PostgresBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time()
+    await postgres.put("default", [framed(1, now + 3600), framed(2, now - 60)])
+    monkeypatch.setattr(time, "time", lambda: now + 86_400)
+    report = await postgres.prune()
+    assert (report.expired, report.entries_left) == (1, 1)
 
 
 async def test_what_is_past_its_time_goes_in_batches(

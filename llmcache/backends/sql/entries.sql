@@ -116,14 +116,14 @@ SELECT count(*) AS entries, coalesce(sum(octet_length(data)), 0)::bigint AS byte
 FROM llmcache.entries WHERE $1::text IS NULL OR collection = $1;
 
 -- name: expire
--- $1: a collection, or null for all; $2: now, in Unix seconds; $3: how many at most.
+-- $1: a collection, or null for all; $2: how many at most. The clock is the database's.
 WITH gone AS (
     DELETE FROM llmcache.entries AS e
     USING (
         SELECT collection, key FROM llmcache.entries
-        WHERE keep_until <= $2 AND ($1::text IS NULL OR collection = $1)
+        WHERE keep_until <= extract(epoch FROM now())::float8 AND ($1::text IS NULL OR collection = $1)
         ORDER BY keep_until
-        LIMIT $3
+        LIMIT $2
         FOR UPDATE SKIP LOCKED
     ) AS late
     WHERE e.collection = late.collection AND e.key = late.key
