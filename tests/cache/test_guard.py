@@ -82,7 +82,7 @@ async def test_a_hang_costs_what_is_left_and_then_nothing() -> None:
     assert budget.left <= 0
     started = time.monotonic()
     assert await guard.run("put", hang, budget, 7) == 7
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 5
     assert guard.failures == 1
 
 
