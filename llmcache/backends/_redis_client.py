@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from ..errors import BackendUnavailableError, ConfigurationError, MissingExtraError
 from ._loop_bound import LoopBound
+from ._redis_readers import Readers
 
 __all__ = ["RedisClient", "check_url"]
 
@@ -39,6 +40,8 @@ class _Opened:
 
     def __init__(self, client: Any, turns: int | None) -> None:
         self.client = client
+        # `None`: what is read goes through the client.
+        self.readers: Readers | None = None
         self.scripts: dict[str, Any] = {}
         self.opening = asyncio.Lock()
         self.turns = None if turns is None else asyncio.Semaphore(turns)
@@ -78,6 +81,28 @@ class RedisClient:
                 async with opened.turns:
                     yield client
 
+    async def mget(self, operation: str, places: Sequence[str]) -> Sequence[bytes | None]:
+        """Return the values at `places`, of which a cluster must have all on one node.
+
+        Raises:
+            BackendUnavailableError: as `use`.
+        """
+        opened = self._bound.get()
+        readers = opened.readers
+        if readers is None:
+            async with self.use(operation) as client:
+                if opened.readers is None:
+                    values: Sequence[bytes | None] = await client.mget(places)
+                    return values
+                readers = opened.readers
+        try:
+            return await readers.mget(places)
+        except Exception as error:
+            ours = _ours(operation, error)
+            if ours is None:
+                raise
+            raise ours from error
+
     async def run(
         self, operation: str, name: str, places: Sequence[str], arguments: Sequence[Any]
     ) -> int:
@@ -93,10 +118,12 @@ class RedisClient:
         """Close the client if it is ours."""
         opened = self._bound.get()
         client, opened.client = opened.client, self._given
+        readers, opened.readers = opened.readers, None
         opened.scripts.clear()
         if client is not None and client is not self._given:
+            closing = (client, *_sentinels(client), *([readers] if readers else []))
             with contextlib.suppress(BackendUnavailableError), translated("close"):
-                for each in (client, *_sentinels(client)):
+                for each in closing:
                     await each.aclose()
 
     async def _opened(self) -> Any:
@@ -107,6 +134,9 @@ class RedisClient:
                 if opened.turns is not None:
                     # Many that come at once to one that is not ready break its connections.
                     await client.initialize()
+                else:
+                    lost = _driver().ConnectionError
+                    opened.readers = Readers(client.connection_pool, lost, self._timeout)
                 opened.client = client
         return opened.client
 
@@ -173,14 +203,24 @@ def _host_and_port(place: str) -> tuple[str, int]:
 @contextlib.contextmanager
 def translated(operation: str) -> Generator[None, None, None]:
     """Turn what redis-py raises into ours."""
-    driver = _driver()
     try:
         yield
-    except (driver.RedisError, OSError, TimeoutError) as error:
-        text = str(error) or type(error).__name__
-        raise BackendUnavailableError(
-            text + _hint(driver, error), backend="redis", operation=operation
-        ) from error
+    except Exception as error:
+        ours = _ours(operation, error)
+        if ours is None:
+            raise
+        raise ours from error
+
+
+def _ours(operation: str, error: Exception) -> BackendUnavailableError | None:
+    """Return our error for one that redis-py raised; `None` for any other."""
+    driver = _driver()
+    if not isinstance(error, (driver.RedisError, OSError, TimeoutError)):
+        return None
+    text = str(error) or type(error).__name__
+    return BackendUnavailableError(
+        text + _hint(driver, error), backend="redis", operation=operation
+    )
 
 
 def _hint(driver: Any, error: Exception) -> str:

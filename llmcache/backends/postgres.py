@@ -14,6 +14,7 @@ from typing import Any, Final
 import orjson
 
 from ..errors import BackendUnavailableError
+from ._batches import Batches
 from ._closing import AsyncClosing
 from ._loop_bound import LoopBound, spawn
 from ._pg_database import Database, check_dsn
@@ -79,6 +80,7 @@ class PostgresBackend(AsyncClosing):
             statement_cache_size=statement_cache_size,
             migrate=migrate,
         )
+        self._reads = Batches(self._read)
         self._leases = _Leases(self._database)
 
     async def open(self) -> None:
@@ -99,20 +101,35 @@ class PostgresBackend(AsyncClosing):
 
     async def get(self, collection: str, keys: Sequence[str], /) -> Mapping[str, bytes]:
         """Return the entries that exist among `keys`."""
-        wanted = [check_key(key) for key in keys]
-        rows = await self._run("get", check_collection(collection), wanted)
-        return {key: data for key, data in rows}  # noqa: C416 - rows are records, not pairs
+        rows = await self._rows(collection, keys)
+        return {key: rows[key][1] for key in keys if key in rows}
 
     async def get_versions(
         self, collection: str, keys: Sequence[str], /
     ) -> Mapping[str, VersionedEntry]:
         """Return the entries that exist among `keys`, with what orders them among others of a key."""
-        wanted = [check_key(key) for key in keys]
-        rows = await self._run("get_versions", check_collection(collection), wanted)
-        return {
-            key: VersionedEntry(StoredEntry(key, data, keep_until=keep_until), version)
-            for key, data, version, keep_until in rows
-        }
+        rows = await self._rows(collection, keys)
+        found = {}
+        for key in keys:
+            if key in rows:
+                _, data, version, keep_until = rows[key]
+                found[key] = VersionedEntry(StoredEntry(key, data, keep_until=keep_until), version)
+        return found
+
+    async def _rows(self, collection: str, keys: Sequence[str]) -> Mapping[str, Any]:
+        """Return the rows that exist among `keys`, and perhaps others that were read with them."""
+        check_collection(collection)
+        for key in keys:
+            check_key(key)
+        return await self._reads.get(collection, keys)
+
+    async def _read(self, collection: str, keys: Sequence[str]) -> Mapping[str, Any]:
+        # For an array Postgres makes a new plan each time, which takes as long as the rest.
+        if len(keys) == 1:
+            rows = await self._database.read("get", self._sql["get_one"], collection, keys[0])
+        else:
+            rows = await self._database.read("get", self._sql["get"], collection, keys)
+        return {row[0]: row for row in rows}
 
     async def put(self, collection: str, entries: Sequence[StoredEntry], /) -> None:
         """Store `entries` in one statement: all of them, or none."""

@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final
 
 from ..errors import BackendUnavailableError, ConfigurationError
+from ._batches import Batches
 from ._closing import AsyncClosing
 from ._loop_bound import spawn
 from ._redis_client import RedisClient, check_url
@@ -39,6 +40,9 @@ _BATCH: Final = 500
 # Large values in one script would hold up everybody else on the server.
 _PUT_AT_ONCE: Final = 100
 _KEEP_CORRUPT: Final = 7 * 86_400_000
+
+_Read = tuple[bytes | None, bytes]
+"""What stands at a place, and the ticket to fill it."""
 
 
 class RedisBackend(AsyncClosing):
@@ -74,6 +78,7 @@ class RedisBackend(AsyncClosing):
         self._client = RedisClient(
             redis_url or "", given=client, timeout=timeout, max_connections=max_connections
         )
+        self._reads = Batches(self._read)
         self._ttl = redis_ttl_seconds
         self._prefix = prefix
         self._lease = lease_seconds
@@ -83,27 +88,41 @@ class RedisBackend(AsyncClosing):
 
     async def get(self, collection: str, keys: Sequence[str], /) -> Mapping[str, bytes]:
         """Return the entries that exist among `keys`."""
-        check_collection(collection)
-        places = [self._place(collection, check_key(key)) for key in keys]
-        if not places:
-            return {}
-        async with self._client.use("get") as client:
-            values = await client.mget(places)
-        return _present(keys, values)
+        return (await self.look(collection, keys))[0]
 
     async def look(
         self, collection: str, keys: Sequence[str], /
     ) -> tuple[Mapping[str, bytes], Mapping[str, bytes]]:
-        """As `get`; and for each key the ticket with which `fill` may add what is missing."""
+        """As `get`; and for each missing key the ticket with which `fill` may add it."""
         check_collection(collection)
-        places = [self._place(collection, check_key(key)) for key in keys]
-        counters = [self._counter(collection, key) for key in keys]
-        if not places:
+        for key in keys:
+            check_key(key)
+        if not keys:
             return {}, {}
-        async with self._client.use("get") as client:
-            values = await client.mget([*places, *counters])
-        tickets = [value or b"" for value in values[len(keys) :]]
-        return _present(keys, values[: len(keys)]), dict(zip(keys, tickets, strict=True))
+        read = await self._reads.get(collection, keys)
+        found: dict[str, bytes] = {}
+        tickets: dict[str, bytes] = {}
+        for key in keys:
+            value, ticket = read[key]
+            if value is None:
+                tickets[key] = ticket
+            else:
+                # What is shorter than a version is damage, for the codec to see.
+                found[key] = value[_VERSION:]
+        return found, tickets
+
+    async def _read(self, collection: str, keys: Sequence[str]) -> Mapping[str, _Read]:
+        """Return the value at each key's place, and its ticket: the counter of its bucket."""
+        tag = f"{self._prefix}:{{{collection}}}"
+        places = [f"{tag}:e:{key}" for key in keys]
+        buckets = dict.fromkeys(map(_bucket, keys))
+        counters = [f"{tag}:n:{bucket}" for bucket in buckets]
+        values = await self._client.mget("get", [*places, *counters])
+        tickets = dict(zip(buckets, values[len(keys) :], strict=True))
+        return {
+            key: (value, tickets[_bucket(key)] or b"")
+            for key, value in zip(keys, values[: len(keys)], strict=True)
+        }
 
     async def put(self, collection: str, entries: Sequence[StoredEntry], /) -> None:
         """Store `entries`, each as the newest, for as long as both times to live allow."""
@@ -269,7 +288,7 @@ class RedisBackend(AsyncClosing):
 
     def _counter(self, collection: str, key: str) -> str:
         """Return the place of the counter of a key's bucket: one in 256, by its digits."""
-        return f"{self._tag(collection)}:n:{key.partition(':')[2][:2]}"
+        return f"{self._tag(collection)}:n:{_bucket(key)}"
 
     def _revision(self, collection: str) -> str:
         return f"{self._tag(collection)}:r"
@@ -318,11 +337,10 @@ class _RedisLease:
                 await self._backend.give_up(self._place, self._token)
 
 
-def _present(keys: Sequence[str], values: Sequence[bytes | None]) -> dict[str, bytes]:
-    """Return the entries' bytes; what is shorter than a version is damage, for the codec to see."""
-    return {
-        key: value[_VERSION:] for key, value in zip(keys, values, strict=True) if value is not None
-    }
+def _bucket(key: str) -> str:
+    """Return the first two of a key's digits."""
+    start = key.index(":") + 1
+    return key[start : start + 2]
 
 
 def _literal(text: str) -> str:

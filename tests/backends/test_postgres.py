@@ -205,13 +205,14 @@ async def test_a_lease_goes_with_its_session(dsn: str) -> None:
 
 async def test_a_batch_is_one_statement(postgres: PostgresBackend, monkeypatch: Any) -> None:
     asked: list[str] = []
-    fetch = postgres._database.fetch
+    for name in ("fetch", "read"):
+        method = getattr(postgres._database, name)
 
-    async def counting(operation: str, sql: str, *arguments: Any) -> Any:
-        asked.append(operation)
-        return await fetch(operation, sql, *arguments)
+        async def counting(operation: str, *arguments: Any, method: Any = method) -> Any:
+            asked.append(operation)
+            return await method(operation, *arguments)
 
-    monkeypatch.setattr(postgres._database, "fetch", counting)
+        monkeypatch.setattr(postgres._database, name, counting)
     await postgres.put("default", [entry(n) for n in range(1_000)])
     assert len(await postgres.get("default", [key(n) for n in range(1_000)])) == 1_000
     assert await postgres.delete("default", [key(n) for n in range(1_000)]) == 1_000

@@ -1,11 +1,12 @@
 -- What the Postgres backend asks, by name. $1 is the collection where nothing else is said.
 
 -- name: get
-SELECT key, data FROM llmcache.entries WHERE collection = $1 AND key = ANY($2::text[]);
-
--- name: get_versions
 SELECT key, data, version, keep_until
 FROM llmcache.entries WHERE collection = $1 AND key = ANY($2::text[]);
+
+-- name: get_one
+SELECT key, data, version, keep_until
+FROM llmcache.entries WHERE collection = $1 AND key = $2;
 
 -- name: put
 -- Sorted, so that two batches lock the rows they share in the same order.
