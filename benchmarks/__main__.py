@@ -16,7 +16,17 @@ from typing import Any, Final
 from .runner import Options, Row, failed_row, machine, table, versions
 from .worker import forget_keys
 
-_GROUPS: Final = ("hits", "coalescing", "scale", "size", "imports", "streams", "growth", "misses")
+_GROUPS: Final = (
+    "hits",
+    "shared",
+    "coalescing",
+    "scale",
+    "size",
+    "imports",
+    "streams",
+    "growth",
+    "misses",
+)
 _RESULTS: Final = Path(__file__).with_name("results")
 
 

@@ -41,9 +41,6 @@ _BATCH: Final = 500
 _PUT_AT_ONCE: Final = 100
 _KEEP_CORRUPT: Final = 7 * 86_400_000
 
-_Read = tuple[bytes | None, bytes]
-"""What stands at a place, and the ticket to fill it."""
-
 
 class RedisBackend(AsyncClosing):
     """A Redis, one behind Sentinel, or a cluster; see `RedisClient` for the forms of the URL."""
@@ -100,29 +97,19 @@ class RedisBackend(AsyncClosing):
         if not keys:
             return {}, {}
         read = await self._reads.get(collection, keys)
-        found: dict[str, bytes] = {}
-        tickets: dict[str, bytes] = {}
-        for key in keys:
-            value, ticket = read[key]
-            if value is None:
-                tickets[key] = ticket
-            else:
-                # What is shorter than a version is damage, for the codec to see.
-                found[key] = value[_VERSION:]
-        return found, tickets
+        # What is shorter than a version is damage, for the codec to see.
+        found = {key: value[_VERSION:] for key in keys if (value := read[key]) is not None}
+        missing = () if len(found) == len(keys) else (key for key in keys if key not in found)
+        return found, {key: read[_bucket(key)] or b"" for key in missing}
 
-    async def _read(self, collection: str, keys: Sequence[str]) -> Mapping[str, _Read]:
-        """Return the value at each key's place, and its ticket: the counter of its bucket."""
+    async def _read(self, collection: str, keys: Sequence[str]) -> Mapping[str, bytes | None]:
+        """Return the value at each key's place, and under the name of each bucket its counter."""
         tag = f"{self._prefix}:{{{collection}}}"
+        buckets = list(dict.fromkeys([_bucket(key) for key in keys]))
         places = [f"{tag}:e:{key}" for key in keys]
-        buckets = dict.fromkeys(map(_bucket, keys))
-        counters = [f"{tag}:n:{bucket}" for bucket in buckets]
-        values = await self._client.mget("get", [*places, *counters])
-        tickets = dict(zip(buckets, values[len(keys) :], strict=True))
-        return {
-            key: (value, tickets[_bucket(key)] or b"")
-            for key, value in zip(keys, values[: len(keys)], strict=True)
-        }
+        places += [f"{tag}:n:{bucket}" for bucket in buckets]
+        values = await self._client.mget("get", places)
+        return dict(zip([*keys, *buckets], values, strict=True))
 
     async def put(self, collection: str, entries: Sequence[StoredEntry], /) -> None:
         """Store `entries`, each as the newest, for as long as both times to live allow."""
