@@ -28,6 +28,7 @@ from .base import (
     VersionedEntry,
     check_collection,
     check_key,
+    check_keys,
 )
 
 __all__ = ["PostgresBackend"]
@@ -119,9 +120,7 @@ class PostgresBackend(AsyncClosing):
     async def _rows(self, collection: str, keys: Sequence[str]) -> Mapping[str, Any]:
         """Return the rows that exist among `keys`, and perhaps others that were read with them."""
         check_collection(collection)
-        for key in keys:
-            check_key(key)
-        return await self._reads.get(collection, keys)
+        return await self._reads.get(collection, check_keys(keys))
 
     async def _read(self, collection: str, keys: Sequence[str]) -> Mapping[str, Any]:
         # For an array Postgres makes a new plan each time, which takes as long as the rest.

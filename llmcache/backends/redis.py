@@ -28,6 +28,7 @@ from .base import (
     VersionedEntry,
     check_collection,
     check_key,
+    check_keys,
 )
 
 __all__ = ["RedisBackend"]
@@ -92,9 +93,7 @@ class RedisBackend(AsyncClosing):
     ) -> tuple[Mapping[str, bytes], Mapping[str, bytes]]:
         """As `get`; and for each missing key the ticket with which `fill` may add it."""
         check_collection(collection)
-        for key in keys:
-            check_key(key)
-        if not keys:
+        if not check_keys(keys):
             return {}, {}
         read = await self._reads.get(collection, keys)
         # What is shorter than a version is damage, for the codec to see.

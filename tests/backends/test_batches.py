@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pytest
 
 from llmcache.backends._batches import Batches
 from llmcache.backends._deadlines import Deadlines
-from llmcache.backends.base import MOST_KEYS
+from llmcache.backends.base import MOST_KEYS, check_keys
+from llmcache.errors import ConfigurationError
 
 
 class Reads:
@@ -150,3 +152,20 @@ async def test_limits_may_stand_inside_each_other() -> None:
                 await asyncio.Event().wait()
         await asyncio.sleep(0)
     assert not outer.rang
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ["", "v1:", f"v1:{'a' * 31}", f"v1:{'a' * 40}\nv1:{'b' * 40}", f"v1:{'ä' * 40}", 7, None],
+)
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_one_wrong_key_among_many_is_found(wrong: Any, place: int) -> None:
+    keys: list[Any] = [f"v1:{n:064x}" for n in range(2)]
+    assert check_keys(keys) is keys
+    keys.insert(place, wrong)
+    with pytest.raises(ConfigurationError):
+        check_keys(keys)
+
+
+def test_no_keys_are_none_that_are_wrong() -> None:
+    assert check_keys([]) == []
