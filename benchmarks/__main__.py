@@ -19,6 +19,7 @@ from .worker import forget_keys
 _GROUPS: Final = (
     "hits",
     "shared",
+    "shared_scale",
     "coalescing",
     "scale",
     "size",

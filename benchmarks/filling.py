@@ -22,7 +22,7 @@ from llmcache.types import CacheEntry, Recording
 from . import exchange
 from .worker import ROOT, clean_environment
 
-__all__ = ["BASE_URL", "COLLECTION", "fill", "prompt"]
+__all__ = ["BASE_URL", "COLLECTION", "fill", "prompt", "stored"]
 
 # A port on which nobody listens: whatever is not a hit fails at once.
 BASE_URL: Final = "http://127.0.0.1:9/v1"
@@ -100,11 +100,12 @@ async def _write(folder: Path, first: int, last: int) -> None:
     codec.add(dictionary)
     for start in range(first, last, _BATCH):
         numbers = range(start, min(start + _BATCH, last))
-        await backend.put(COLLECTION, list(_stored(codec, dictionary.id, numbers)))
+        await backend.put(COLLECTION, list(stored(codec, dictionary.id, numbers)))
     await backend.aclose()
 
 
-def _stored(codec: Codec, dictionary: int, numbers: range) -> Iterator[StoredEntry]:
+def stored(codec: Codec, dictionary: int, numbers: range) -> Iterator[StoredEntry]:
+    """Yield the entries of those numbers as a store gets them; `dictionary` 0 is none."""
     for number in numbers:
         entry = _entry(number)
         data = codec.encode(entry, dictionary_id=dictionary)
