@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from .types import ImagePart as ImagePart
     from .types import Message as Message
     from .types import MessageInput as MessageInput
+    from .types import Native as Native
     from .types import Role as Role
     from .types import StreamEvent as StreamEvent
     from .types import StreamEventType as StreamEventType
@@ -109,6 +110,7 @@ _HOMES = {
     "MemoryBackend": "backends",
     "Message": "types",
     "MessageInput": "types",
+    "Native": "types",
     "MissingExtraError": "errors",
     "NotFoundError": "errors",
     "OpenAIProvider": "providers.openai",
@@ -172,6 +174,7 @@ __all__ = [
     "Message",
     "MessageInput",
     "MissingExtraError",
+    "Native",
     "NotFoundError",
     "OpenAIProvider",
     "OverloadedError",
