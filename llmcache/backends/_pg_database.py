@@ -9,14 +9,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
-from collections.abc import Generator, Sequence
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from typing import Any, Final, TypeVar
 
 from ..errors import BackendError, BackendUnavailableError, ConfigurationError, MissingExtraError
 from ._loop_bound import LoopBound
 from ._pg_sql import migrations, statements
 
 __all__ = ["Database", "check_dsn", "translated"]
+
+T = TypeVar("T")
 
 _MIGRATE: Final = "migrate.sql"
 _SCHEMES: Final = ("postgresql://", "postgres://")
@@ -67,6 +69,26 @@ class Database:
                     raise
                 rows = await pool.fetch(sql, *arguments)
             return rows
+
+    async def transact(self, operation: str, work: Callable[[Any], Awaitable[T]]) -> T:
+        """Return what `work` makes of a connection, in one transaction. It may be made twice.
+
+        Raises:
+            BackendUnavailableError: the server cannot be reached, or refused; nothing is changed.
+        """
+        pool = self._bound.get().pool or await self._opened(operation)
+
+        async def attempt() -> T:
+            async with pool.acquire(timeout=self._timeout) as connection, connection.transaction():
+                return await work(connection)
+
+        with translated(operation):
+            try:
+                return await attempt()
+            except _lost() as error:
+                if isinstance(error, TimeoutError):
+                    raise
+                return await attempt()
 
     async def _opened(self, operation: str) -> Any:
         """As `open`, for a call that a wrong setting must not fail."""

@@ -1,0 +1,108 @@
+-- How the tables shrink: in batches, each a statement that locks what it removes and nothing else.
+-- What somebody else has locked is left out: nobody waits, and nobody can wait in a circle.
+-- $1 is a collection, or null for all.
+
+-- name: pages
+-- How many pages the table has, or its largest partition.
+SELECT coalesce(max(pg_relation_size(oid)), 0) / current_setting('block_size')::bigint
+FROM pg_class
+WHERE oid = 'llmcache.entries'::regclass
+   OR oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = 'llmcache.entries'::regclass);
+
+-- name: totals
+-- $2, $3: from this place in the table (or each partition) to before that one.
+SELECT count(*) AS entries, coalesce(sum(octet_length(data)), 0)::bigint AS bytes
+FROM llmcache.entries
+WHERE ctid >= $2::tid AND ctid < $3::tid AND ($1::text IS NULL OR collection = $1);
+
+-- name: expire
+-- $2: how many at most; $3: none that was to be dropped earlier. The clock is the database's.
+WITH gone AS (
+    DELETE FROM llmcache.entries AS e
+    USING (
+        SELECT collection, key FROM llmcache.entries
+        WHERE keep_until >= $3 AND keep_until <= extract(epoch FROM now())::float8
+          AND ($1::text IS NULL OR collection = $1)
+        ORDER BY keep_until
+        LIMIT $2
+        FOR UPDATE SKIP LOCKED
+    ) AS late
+    WHERE e.collection = late.collection AND e.key = late.key
+    RETURNING e.collection, e.key, e.keep_until, octet_length(e.data) AS size
+), forgotten AS (
+    DELETE FROM llmcache.uses AS u USING (
+        SELECT collection, key FROM llmcache.uses JOIN gone USING (collection, key)
+        ORDER BY collection, key
+        FOR UPDATE OF uses
+    ) AS f
+    WHERE u.collection = f.collection AND u.key = f.key
+)
+SELECT count(*) AS entries, coalesce(sum(size), 0)::bigint AS bytes, max(keep_until) AS reached
+FROM gone;
+
+-- name: least_used
+-- $2, $3, $4: after this moment, collection and key; $5: how many. Two indexes in turn, that of
+-- the uses and, for what was never used, that of the entries; neither is read twice.
+SELECT collection, key, version, size, at FROM (
+    (
+        SELECT e.collection, e.key, e.version, octet_length(e.data) AS size, e.stored_at AS at
+        FROM llmcache.entries AS e
+        WHERE e.stored_at >= $2::timestamptz
+          AND (e.stored_at, e.collection, e.key) > ($2::timestamptz, $3::text, $4::text)
+          AND ($1::text IS NULL OR e.collection = $1)
+          AND NOT EXISTS (
+              SELECT FROM llmcache.uses AS u WHERE u.collection = e.collection AND u.key = e.key
+          )
+        ORDER BY e.stored_at, e.collection, e.key
+        LIMIT $5
+    ) UNION ALL (
+        SELECT e.collection, e.key, e.version, octet_length(e.data), u.used_at
+        FROM llmcache.uses AS u JOIN llmcache.entries AS e USING (collection, key)
+        WHERE u.used_at >= $2::timestamptz
+          AND (u.used_at, u.collection, u.key) > ($2::timestamptz, $3::text, $4::text)
+          AND ($1::text IS NULL OR u.collection = $1)
+        ORDER BY u.used_at, u.collection, u.key
+        LIMIT $5
+    )
+) AS candidates
+ORDER BY at, collection, key
+LIMIT $5;
+
+-- name: evict
+-- $1: collections, $2: keys, $3: versions. What was written anew meanwhile stays.
+WITH gone AS (
+    DELETE FROM llmcache.entries AS e
+    USING (
+        SELECT e.collection, e.key FROM llmcache.entries AS e
+        JOIN unnest($1::text[], $2::text[], $3::bigint[]) AS t (collection, key, version)
+            USING (collection, key, version)
+        ORDER BY e.collection, e.key
+        FOR UPDATE OF e SKIP LOCKED
+    ) AS old
+    WHERE e.collection = old.collection AND e.key = old.key
+    RETURNING e.collection, e.key, octet_length(e.data) AS size
+), forgotten AS (
+    DELETE FROM llmcache.uses AS u USING (
+        SELECT collection, key FROM llmcache.uses JOIN gone USING (collection, key)
+        ORDER BY collection, key
+        FOR UPDATE OF uses
+    ) AS f
+    WHERE u.collection = f.collection AND u.key = f.key
+)
+SELECT count(*) AS entries, coalesce(sum(size), 0)::bigint AS bytes FROM gone;
+
+-- name: sweep
+-- Entries set aside more than a week ago. $2: how many at most.
+WITH gone AS (
+    DELETE FROM llmcache.quarantine AS q
+    USING (
+        SELECT number FROM llmcache.quarantine
+        WHERE set_aside_at < now() - interval '7 days' AND ($1::text IS NULL OR collection = $1)
+        ORDER BY number
+        LIMIT $2
+        FOR UPDATE SKIP LOCKED
+    ) AS old
+    WHERE q.number = old.number
+    RETURNING octet_length(q.data) AS size
+)
+SELECT count(*) AS entries, coalesce(sum(size), 0)::bigint AS bytes FROM gone;
