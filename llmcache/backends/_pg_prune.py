@@ -19,6 +19,7 @@ from .base import PruneReport
 __all__ = ["Pruning"]
 
 _BATCH: Final = 1_000
+_READ: Final = 5_000
 _EVICT_TO: Final = 0.9
 # 512 MiB of pages of 8 KiB: what a disk reads in a second or two.
 _PAGES: Final = 65_536
@@ -34,6 +35,7 @@ class _Place(NamedTuple):
 
 
 _FIRST: Final = _Place(datetime(1970, 1, 1, tzinfo=UTC), "", "")
+_LAST: Final = _Place(datetime.max.replace(tzinfo=UTC), "", "")
 
 
 class Pruning:
@@ -102,34 +104,49 @@ class Pruning:
         What shall go is settled before the first of it does: of two that prune at the same
         time, the second does not take the next in place of what the first has taken.
         """
+        last = await self._place_after(collection, surplus)
+        total = freed = 0
+        async for rows in self._least_used(collection):
+            going = [row for row in rows if _place(row) <= last]
+            for start in range(0, len(going), _BATCH):
+                batch = _columns(going[start : start + _BATCH])
+                number, size = (await self._run("evict", *batch))[0]
+                total += number
+                freed += size
+            if len(going) < len(rows):
+                break
+        return total, freed
+
+    async def _place_after(self, collection: str | None, surplus: int) -> _Place:
+        """Return the place of the entry with which the least used ones reach `surplus` bytes."""
         last = _FIRST
         async for rows in self._least_used(collection):
             for row in rows:
                 last = _place(row)
                 surplus -= row["size"]
                 if surplus <= 0:
-                    break
-            if surplus <= 0:
-                break
-        total = freed = 0
-        async for rows in self._least_used(collection):
-            going = [row for row in rows if _place(row) <= last]
-            number, size = (await self._run("evict", *_columns(going)))[0]
-            total += number
-            freed += size
-            if len(going) < len(rows):
-                break
-        return total, freed
+                    return last
+        return last
 
     async def _least_used(self, collection: str | None) -> AsyncIterator[Sequence[Any]]:
-        """Yield all entries in batches, the one whose last use is longest ago first."""
+        """Yield all entries in batches, the one whose last use is longest ago first.
+
+        Two orders merged: that of use, and that of storing for what was never used.
+        """
+        batches: dict[str, Sequence[Any]] = {}
         after = _FIRST
         while True:
-            rows = await self._run("least_used", collection, *after, _BATCH)
-            if rows:
-                yield rows
-                after = _place(rows[-1])
-            if len(rows) < _BATCH:
+            for name in ("stored_first", "used_first"):
+                # A batch of which nothing was yielded stays for the next round.
+                if not batches.get(name) or _place(batches[name][0]) <= after:
+                    batches[name] = await self._run(name, collection, *after, _READ)
+            ends = [_place(rows[-1]) for rows in batches.values() if len(rows) == _READ]
+            # Beyond the end of a batch, the other may have gone ahead of what is to come.
+            after = min(ends, default=_LAST)
+            known = [row for rows in batches.values() for row in rows if _place(row) <= after]
+            # Of a use without its entry there is nothing to remove.
+            yield sorted((r for r in known if not r["used"] and r["version"]), key=_place)
+            if not ends:
                 return
 
     async def _run(self, name: str, *arguments: Any) -> Sequence[Any]:

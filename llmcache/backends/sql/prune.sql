@@ -40,33 +40,36 @@ WITH gone AS (
 SELECT count(*) AS entries, coalesce(sum(size), 0)::bigint AS bytes, max(keep_until) AS reached
 FROM gone;
 
--- name: least_used
--- $2, $3, $4: after this moment, collection and key; $5: how many. Two indexes in turn, that of
--- the uses and, for what was never used, that of the entries; neither is read twice.
-SELECT collection, key, version, size, at FROM (
-    (
-        SELECT e.collection, e.key, e.version, octet_length(e.data) AS size, e.stored_at AS at
-        FROM llmcache.entries AS e
-        WHERE e.stored_at >= $2::timestamptz
-          AND (e.stored_at, e.collection, e.key) > ($2::timestamptz, $3::text, $4::text)
-          AND ($1::text IS NULL OR e.collection = $1)
-          AND NOT EXISTS (
-              SELECT FROM llmcache.uses AS u WHERE u.collection = e.collection AND u.key = e.key
-          )
-        ORDER BY e.stored_at, e.collection, e.key
-        LIMIT $5
-    ) UNION ALL (
-        SELECT e.collection, e.key, e.version, octet_length(e.data), u.used_at
-        FROM llmcache.uses AS u JOIN llmcache.entries AS e USING (collection, key)
-        WHERE u.used_at >= $2::timestamptz
-          AND (u.used_at, u.collection, u.key) > ($2::timestamptz, $3::text, $4::text)
-          AND ($1::text IS NULL OR u.collection = $1)
-        ORDER BY u.used_at, u.collection, u.key
-        LIMIT $5
-    )
-) AS candidates
-ORDER BY at, collection, key
-LIMIT $5;
+-- name: stored_first
+-- The entries in the order in which they were stored, and whether they were used since.
+-- $2, $3, $4: after this moment, collection and key; $5: how many.
+SELECT e.*, EXISTS (
+    SELECT FROM llmcache.uses AS u WHERE u.collection = e.collection AND u.key = e.key
+) AS used
+FROM (
+    SELECT collection, key, version, octet_length(data) AS size, stored_at AS at
+    FROM llmcache.entries
+    WHERE stored_at >= $2::timestamptz
+      AND (stored_at, collection, key) > ($2::timestamptz, $3::text, $4::text)
+      AND ($1::text IS NULL OR collection = $1)
+    ORDER BY stored_at, collection, key
+    LIMIT $5
+) AS e
+ORDER BY at, collection, key;
+
+-- name: used_first
+-- Those that were used, the one whose last use is longest ago first. Parameters as above.
+SELECT u.collection, u.key, e.version, octet_length(e.data) AS size, u.used_at AS at, false AS used
+FROM (
+    SELECT collection, key, used_at
+    FROM llmcache.uses
+    WHERE used_at >= $2::timestamptz
+      AND (used_at, collection, key) > ($2::timestamptz, $3::text, $4::text)
+      AND ($1::text IS NULL OR collection = $1)
+    ORDER BY used_at, collection, key
+    LIMIT $5
+) AS u LEFT JOIN llmcache.entries AS e USING (collection, key)
+ORDER BY at, u.collection, u.key;
 
 -- name: evict
 -- $1: collections, $2: keys, $3: versions. What was written anew meanwhile stays.
