@@ -13,11 +13,12 @@ from typing import Any, Final
 
 import orjson
 
-from ..errors import BackendUnavailableError
+from ..errors import BackendUnavailableError, ConfigurationError
 from ._closing import AsyncClosing
 from ._loop_bound import LoopBound, spawn
 from ._pg_copy import Loaded, load
 from ._pg_database import Database, check_dsn
+from ._pg_partition import partition
 from ._pg_prune import Pruning
 from ._pg_sql import statements, storable
 from .base import (
@@ -36,6 +37,7 @@ from .base import (
 __all__ = ["PostgresBackend"]
 
 _SCAN: Final = 500
+_PARTS: Final = range(2, 1_025)
 
 
 class PostgresBackend(AsyncClosing):
@@ -97,6 +99,27 @@ class PostgresBackend(AsyncClosing):
     async def upgrade(self) -> list[int]:
         """Apply the migrations that are missing, and return their numbers; raises as `open`."""
         return await self._database.upgrade()
+
+    async def partition(self, parts: int = 16) -> int:
+        """Divide the tables into partitions by hash, see `sql/partition.sql`; return how many there are.
+
+        Takes as long as to write all entries anew, in which nobody else can use the tables.
+        Tables that are divided already stay as they are.
+
+        Raises:
+            ConfigurationError: not from 2 to 1024 parts, or as `open`.
+            BackendUnavailableError: as `open`; or others held the tables for more than ten
+                seconds, or the disk is full. Nothing is changed.
+        """
+        if isinstance(parts, bool) or not isinstance(parts, int) or parts not in _PARTS:
+            msg = f"partitions: a number from {_PARTS[0]} to {_PARTS[-1]}, not {parts!r}"
+            raise ConfigurationError(msg)
+        await self.open()
+        session = await self._database.connect("partition")
+        try:
+            return await partition(session, parts)
+        finally:
+            await self._database.disconnect(session)
 
     # --- the map ----------------------------------------------------------------------------
 

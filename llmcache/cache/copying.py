@@ -292,7 +292,10 @@ class _Copying:
         )
 
     def _leave_out(self, name: str, key: str, error: BackendError) -> None:
-        kind = {CorruptEntryError: "damaged", UnreadableEntryError: "unreadable"}
+        kind: dict[type[BackendError], str] = {
+            CorruptEntryError: "damaged",
+            UnreadableEntryError: "unreadable",
+        }
         self._count(**{kind.get(type(error), "failed"): 1})
         if len(self.report.problems) < _LISTED:
             problems = (*self.report.problems, (name, key, str(error)))
