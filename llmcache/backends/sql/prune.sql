@@ -43,9 +43,7 @@ FROM gone;
 -- name: stored_first
 -- The entries in the order in which they were stored, and whether they were used since.
 -- $2, $3, $4: after this moment, collection and key; $5: how many.
-SELECT e.*, EXISTS (
-    SELECT FROM llmcache.uses AS u WHERE u.collection = e.collection AND u.key = e.key
-) AS used
+SELECT e.*, u.used IS NOT NULL AS used
 FROM (
     SELECT collection, key, version, octet_length(data) AS size, stored_at AS at
     FROM llmcache.entries
@@ -54,7 +52,12 @@ FROM (
       AND ($1::text IS NULL OR collection = $1)
     ORDER BY stored_at, collection, key
     LIMIT $5
-) AS e
+) AS e LEFT JOIN LATERAL (
+    -- With a limit, which has no other effect: all uses are never read for one batch.
+    SELECT true AS used FROM llmcache.uses AS u
+    WHERE u.collection = e.collection AND u.key = e.key
+    LIMIT 1
+) AS u ON true
 ORDER BY at, collection, key;
 
 -- name: used_first
@@ -68,7 +71,11 @@ FROM (
       AND ($1::text IS NULL OR collection = $1)
     ORDER BY used_at, collection, key
     LIMIT $5
-) AS u LEFT JOIN llmcache.entries AS e USING (collection, key)
+) AS u LEFT JOIN LATERAL (
+    SELECT version, data FROM llmcache.entries AS e
+    WHERE e.collection = u.collection AND e.key = u.key
+    LIMIT 1
+) AS e ON true
 ORDER BY at, u.collection, u.key;
 
 -- name: evict
