@@ -191,6 +191,9 @@ class _Copying:
             except BackendError as error:
                 self._leave_out(name, key, error)
                 continue
+            if other == entry:  # compressed in another way
+                self._count(unchanged=1)
+                continue
             if isinstance(other, CacheEntry) and not gives_way(other, entry, self._on_conflict):
                 self._count(kept=1)
                 continue

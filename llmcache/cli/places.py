@@ -59,8 +59,7 @@ def parse_place(text: str) -> Place:
         return Place("fs", folder=Path(rest) if rest else None)
     given = _BETWEEN.split(rest) if rest else []
     if kind not in {"pg", "redis", "pg_redis"}:
-        shown = repr(kind) if kind.isidentifier() else "this"
-        msg = f"{shown} is no place of a cache; write {_FORMS}"
+        msg = f"this is no place of a cache; write {_FORMS}"
         raise ConfigurationError(msg)
     if not all(map(_ADDRESS.match, given)):
         msg = f"{kind}: an address starts with postgresql:// or redis://; write {_FORMS}"
