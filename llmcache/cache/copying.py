@@ -28,7 +28,7 @@ from ..types import CacheEntry
 from .inspection import misplaced
 from .store import Store
 
-__all__ = ["CopyReport", "copy_entries", "gives_way", "write_entries"]
+__all__ = ["CopyReport", "copy_entries", "gives_way", "stored_entry", "write_entries"]
 
 _LISTED: Final = 100
 # What is in memory at a time, of each side: entries by number and bytes, and names to come.
@@ -106,6 +106,11 @@ async def copy_entries(
         if progress is not None:
             progress(copying.report)
     return copying.report
+
+
+def stored_entry(entry: CacheEntry, data: bytes) -> StoredEntry:
+    """Return an entry with its frame, as a store takes it."""
+    return StoredEntry(entry.key, data, entry.model, entry.tags, entry.created_at, entry.keep_until)
 
 
 async def write_entries(
@@ -251,9 +256,7 @@ class _Copying:
         """Return an entry as it is written; with the shipped dictionary, if its own cannot follow."""
         if not isinstance(data, bytes) or not self._can_follow(name, dictionary_of(data)):
             data = self._codec.encode(entry, dictionary_id=self._base)
-        return StoredEntry(
-            entry.key, data, entry.model, entry.tags, entry.created_at, entry.keep_until
-        )
+        return stored_entry(entry, data)
 
     def _can_follow(self, name: str, dictionary: int) -> bool:
         known = dictionary in self._known.get(name, ())

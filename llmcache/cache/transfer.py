@@ -26,7 +26,7 @@ from ..keys import key_of_identity
 from ..keys.canonical import canonical_bytes, locate, plain
 from ..types import CacheEntry, Recording, WireEvent
 from ..types._json import Json
-from .copying import gives_way, write_entries
+from .copying import gives_way, stored_entry, write_entries
 from .guard import Budget
 from .inspection import entries
 from .store import Store
@@ -366,9 +366,7 @@ async def _merge(
         except ValueError as error:
             totals.reject(number, error)
             continue
-        winners[entry.key] = StoredEntry(
-            entry.key, data, entry.model, entry.tags, entry.created_at, entry.keep_until
-        )
+        winners[entry.key] = stored_entry(entry, data)
         known[entry.key] = entry
         totals.imported += there is None
         totals.replaced += there is not None

@@ -193,3 +193,18 @@ async def test_the_command(dsn: str) -> None:
         program = [sys.executable, "-m", "llmcache", *command]
         done = await asyncio.to_thread(subprocess.run, program, capture_output=True, check=True)
         assert json.loads(done.stdout) == {"partitions": 4}
+
+
+async def test_a_read_asks_only_the_partitions_that_have_the_keys(
+    dsn: str, connection: Any
+) -> None:
+    """By the hash of the keys: with 16 partitions, all but one would be asked in vain."""
+    async with PostgresBackend(dsn) as backend:
+        await backend.put("default", [entry(n) for n in range(100)])
+        await backend.partition(16)
+    for name in ("get", "get_versions"):
+        sql = statements("entries.sql")[name].rstrip(";")
+        sql = sql.replace("$1", "'default'").replace("$2", f"ARRAY['{key(1)}']")
+        rows = await connection.fetch(f"EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) {sql}")
+        plan = "\n".join(row[0] for row in rows)
+        assert plan.count("on entries_") - plan.count("(never executed)") == 1, plan

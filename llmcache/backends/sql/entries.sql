@@ -2,11 +2,16 @@
 -- Whatever locks several rows locks them in the order of their keys: nobody waits in a circle.
 
 -- name: get
-SELECT key, data FROM llmcache.entries WHERE collection = $1 AND key = ANY($2::text[]);
+-- Key by key: of a table in partitions, each asks the one that has it, and not all.
+SELECT e.key, e.data FROM unnest($2::text[]) AS t (key) CROSS JOIN LATERAL (
+    SELECT key, data FROM llmcache.entries WHERE collection = $1 AND key = t.key LIMIT 1
+) AS e;
 
 -- name: get_versions
-SELECT key, data, version, keep_until
-FROM llmcache.entries WHERE collection = $1 AND key = ANY($2::text[]);
+SELECT e.* FROM unnest($2::text[]) AS t (key) CROSS JOIN LATERAL (
+    SELECT key, data, version, keep_until
+    FROM llmcache.entries WHERE collection = $1 AND key = t.key LIMIT 1
+) AS e;
 
 -- name: put
 WITH put AS (
