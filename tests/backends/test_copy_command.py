@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import importlib
 import json
 import os
 import re
@@ -256,3 +258,43 @@ def test_a_folder_that_is_read_must_be_there(monkeypatch: pytest.MonkeyPatch) ->
     backend = open_place("fs")
     assert isinstance(backend, FSCache)
     assert backend.cache_dir.name == "elsewhere"
+
+
+# --- how far it is ------------------------------------------------------------------------------
+
+
+async def test_who_watches_sees_a_bar() -> None:
+    await (await _filled(1_500)).aclose()
+    master, slave = os.openpty()
+    program = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "llmcache", "copy", "fs:cache", "fs:there"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=slave,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm", "COLUMNS": "100"},
+    )
+    os.close(slave)
+    shown = b""
+    with contextlib.suppress(OSError):  # what a terminal says at its end
+        while part := await asyncio.to_thread(os.read, master, 2**16):
+            shown += part
+    os.close(master)
+    out, _ = await program.communicate()
+    assert program.returncode == 0
+    assert b"copying" in shown
+    assert b"100%" in shown
+    assert re.search(rb"copied +1510 \(", out)
+
+
+def test_a_log_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.import_module("llmcache.cli.copy"), "_SAY_EVERY", 0.0)
+    asyncio.run(_close(_filled(1_500)))
+    ran = CliRunner().invoke(make_app(), ["copy", "fs:cache", "fs:there", "--json"])
+    assert ran.exit_code == 0
+    assert json.loads(ran.stdout)["copied"] == 1_510
+    lines = ran.stderr.splitlines()
+    assert lines[-1] == "1510 entries, 1510 of them copied"
+    assert len(lines) > 1
+
+
+async def _close(filling: Any) -> None:
+    await (await filling).aclose()
