@@ -27,6 +27,7 @@ _GROUPS: Final = (
     "streams",
     "growth",
     "misses",
+    "importing",
 )
 _RESULTS: Final = Path(__file__).with_name("results")
 

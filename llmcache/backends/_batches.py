@@ -13,11 +13,11 @@ from typing import Final, Generic, TypeVar
 from ._loop_bound import LoopBound, spawn
 from .base import MOST_KEYS
 
-__all__ = ["Batches"]
+__all__ = ["AT_ONCE", "Batches"]
 
 T = TypeVar("T")
 
-_AT_ONCE: Final = 2
+AT_ONCE: Final = 2
 
 
 class _Waiting(Generic[T]):
@@ -47,7 +47,7 @@ class Batches(Generic[T]):
         self,
         read: Callable[[str, Sequence[str]], Awaitable[Mapping[str, T]]],
         *,
-        at_once: int = _AT_ONCE,
+        at_once: int = AT_ONCE,
     ) -> None:
         """`read(collection, keys)` returns what there is of at most `MOST_KEYS` keys."""
         self._read = read

@@ -9,17 +9,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
-from collections.abc import Generator, Sequence
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from typing import Any, Final, TypeVar
 
 from ..errors import BackendUnavailableError, ConfigurationError, MissingExtraError
+from ._batches import AT_ONCE
 from ._deadlines import Deadlines
-from ._loop_bound import LoopBound, spawn
+from ._loop_bound import LoopBound
 from ._pg_sql import migrations, statements
 
 __all__ = ["Database", "check_dsn", "translated"]
 
+T = TypeVar("T")
+
 _MIGRATE: Final = "migrate.sql"
+# As many reads are under way at once: see `Batches`.
+_READERS: Final = AT_ONCE
 _SCHEMES: Final = ("postgresql://", "postgres://")
 
 
@@ -29,9 +34,8 @@ class _Opened:
     def __init__(self) -> None:
         self.pool: Any = None
         self.turn = asyncio.Lock()
-        # Connections of the pool that wait for the next read.
+        # Connections that wait for the next read.
         self.readers: list[Any] = []
-        self.releases: set[asyncio.Task[None]] = set()
 
 
 class Database:
@@ -66,27 +70,27 @@ class Database:
         pool = self._bound.get().pool or await self._opened(operation)
         with translated(operation):
             try:
-                rows: Sequence[Any] = await pool.fetch(sql, *arguments, timeout=self._timeout)
+                rows: Sequence[Any] = await pool.fetch(sql, *arguments)
             except _lost() as error:
                 if isinstance(error, TimeoutError):
                     raise
-                rows = await pool.fetch(sql, *arguments, timeout=self._timeout)
+                rows = await pool.fetch(sql, *arguments)
             return rows
 
     async def read(self, operation: str, sql: str, *arguments: Any) -> Sequence[Any]:
-        """As `fetch`, for the hot path: keeps its connections, since a pool costs as much as a row."""
+        """As `fetch`, for the hot path: on connections of its own, since a pool costs as much as a row."""
         opened = self._bound.get()
-        pool = opened.pool or await self._opened(operation)
+        if opened.pool is None:
+            await self._opened(operation)
         if self._given is not None:
             return await self.fetch(operation, sql, *arguments)
         try:
-            reader = opened.readers.pop() if opened.readers else await pool.acquire()
+            reader = opened.readers.pop() if opened.readers else await self._reader()
             try:
                 with self._deadlines.limit(self._timeout):
                     rows: Sequence[Any] = await reader.fetch(sql, *arguments)
             except BaseException:
-                # Not awaited: a server that hangs would hold up a caller who has given up.
-                spawn(opened.releases, self._released(pool, reader))
+                reader.terminate()  # to end the statement politely would hold up who has given up
                 raise
             opened.readers.append(reader)
         except _lost() as error:
@@ -97,9 +101,30 @@ class Database:
             raise _ours(operation, error) from error
         return rows
 
-    async def _released(self, pool: Any, reader: Any) -> None:
-        with contextlib.suppress(*_failures()):
-            await pool.release(reader, timeout=self._timeout)
+    async def _reader(self) -> Any:
+        return await _driver().connect(
+            self._dsn, timeout=self._timeout, statement_cache_size=self._cache_size
+        )
+
+    async def transact(self, operation: str, work: Callable[[Any], Awaitable[T]]) -> T:
+        """Return what `work` makes of a connection, in one transaction. It may be made twice.
+
+        Raises:
+            BackendUnavailableError: the server cannot be reached, or refused; nothing is changed.
+        """
+        pool = self._bound.get().pool or await self._opened(operation)
+
+        async def attempt() -> T:
+            async with pool.acquire(timeout=self._timeout) as connection, connection.transaction():
+                return await work(connection)
+
+        with translated(operation):
+            try:
+                return await attempt()
+            except _lost() as error:
+                if isinstance(error, TimeoutError):
+                    raise
+                return await attempt()
 
     async def _opened(self, operation: str) -> Any:
         """As `open`, for a call that a wrong setting must not fail."""
@@ -151,7 +176,8 @@ class Database:
         pool: Any = await driver.create_pool(
             self._dsn,
             min_size=0,  # one more is opened when it is needed, and none behind our back
-            max_size=self._max_connections,
+            max_size=max(1, self._max_connections - _READERS),
+            command_timeout=self._timeout,
             timeout=self._timeout,
             statement_cache_size=self._cache_size,
             # No statement of ours changes its session: to reset it costs a round trip each time.
@@ -169,9 +195,11 @@ class Database:
         try:
             async with asyncio.timeout(self._timeout):
                 for reader in readers:
-                    await pool.release(reader)
+                    await reader.close()
                 await pool.close()
         except _failures():
+            for reader in readers:
+                reader.terminate()
             pool.terminate()
 
     # --- a session, for what lives as long as one --------------------------------------------

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from importlib import resources
 from typing import Final, NamedTuple
 
-__all__ = ["Migration", "migrations", "statements"]
+__all__ = ["Migration", "migrations", "statements", "storable"]
 
 _PACKAGE: Final = "llmcache.backends"
 _FOLDER: Final = "sql"
@@ -23,11 +22,16 @@ class Migration(NamedTuple):
     sql: str
 
 
-def statements(file: str) -> Mapping[str, str]:
+def statements(file: str) -> dict[str, str]:
     """Return the statements of a file by their names, each from its `-- name:` line to the next."""
     text = resources.files(_PACKAGE).joinpath(_FOLDER, file).read_text(encoding="utf-8")
     pieces = _NAME.split(text)[1:]
     return dict(zip(pieces[::2], (piece.strip() for piece in pieces[1::2]), strict=True))
+
+
+def storable(text: str) -> str:
+    """Return text as Postgres can hold it: without NUL, and only what is Unicode."""
+    return text.replace("\0", "").encode("utf-8", "replace").decode("utf-8")
 
 
 def migrations() -> list[Migration]:

@@ -15,20 +15,25 @@ import functools
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple, Protocol, runtime_checkable
+from typing import Final, Literal, NamedTuple, Protocol, runtime_checkable
 
 from ..errors import ConfigurationError
 
 __all__ = [
     "MOST_KEYS",
+    "MOST_LOADED",
     "Backend",
     "BackendStats",
     "EntryInfo",
     "Lease",
+    "LoadReport",
+    "OnConflict",
     "PruneReport",
     "StoredEntry",
     "SupportsDictionaries",
     "SupportsLease",
+    "SupportsLoad",
+    "SupportsPeek",
     "SupportsPrune",
     "SupportsQuarantine",
     "SupportsRevision",
@@ -40,6 +45,12 @@ __all__ = [
 
 MOST_KEYS: Final = 1_000
 """The most keys or entries that one call to a backend may name."""
+
+MOST_LOADED: Final = 5_000
+"""The most entries of one `SupportsLoad.load`."""
+
+OnConflict = Literal["keep", "newer", "replace"]
+"""What happens to an entry whose key is there: it is kept, replaced by a newer one, or replaced."""
 
 _COLLECTION: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
 _LONGEST_SCHEME: Final = 16
@@ -159,6 +170,14 @@ class BackendStats:
 
 
 @dataclass(frozen=True, slots=True)
+class LoadReport:
+    """What a load stored; `replaced` is how many of the `stored` were there already."""
+
+    stored: int = 0
+    replaced: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class PruneReport:
     """What a prune removed: entries past their time, entries over the ceiling, left-over files."""
 
@@ -238,6 +257,35 @@ class SupportsLease(Protocol):
 
         A lease whose holder dies is free again without anybody's help.
         """
+        ...
+
+
+@runtime_checkable
+class SupportsLoad(Protocol):
+    """A store that takes many entries at once faster than by `put`."""
+
+    async def load(
+        self,
+        collection: str,
+        entries: Sequence[StoredEntry],
+        /,
+        *,
+        on_conflict: OnConflict = "replace",
+    ) -> LoadReport:
+        """Store `entries` (at most 5,000) under their keys, all of them or none.
+
+        As a `put` to all others. Whether an entry gives way is decided as it is
+        written: `newer` compares `created_at`, and no writer comes in between.
+        """
+        ...
+
+
+@runtime_checkable
+class SupportsPeek(Protocol):
+    """A composition of stores that can read without moving entries nearer."""
+
+    async def peek(self, collection: str, keys: Sequence[str], /) -> Mapping[str, bytes]:
+        """As `get`, of what is kept for good alone: who reads everything needs none of it again."""
         ...
 
 

@@ -25,7 +25,16 @@ from ._circuit import Circuit
 from ._closing import AsyncClosing
 from ._loop_bound import own_tasks, spawn
 from ._warner import Warner
-from .base import BackendStats, EntryInfo, Lease, PruneReport, StoredEntry, VersionedEntry
+from .base import (
+    BackendStats,
+    EntryInfo,
+    Lease,
+    LoadReport,
+    OnConflict,
+    PruneReport,
+    StoredEntry,
+    VersionedEntry,
+)
 from .postgres import PostgresBackend
 from .redis import RedisBackend
 
@@ -102,6 +111,41 @@ class HybridRedisPostgreSQLCache(AsyncClosing):
         if not await self._try("put", partial(self.redis.put_newer, collection, written)):
             versions = {each.entry.key: each.version or 0 for each in written}
             self._owe(collection, versions)
+
+    async def load(
+        self,
+        collection: str,
+        entries: Sequence[StoredEntry],
+        /,
+        *,
+        on_conflict: OnConflict = "replace",
+    ) -> LoadReport:
+        """Store `entries` in Postgres; Redis forgets what it has of them, and gets none.
+
+        Who loads many does not say that they will be asked for: they must not push out
+        what is.
+
+        Raises:
+            BackendUnavailableError: Postgres failed; or Redis is away, and has more to be
+                told when it is back than can be remembered. Nothing is stored.
+        """
+        if len(self._owed) + len(entries) > _MOST_OWED:
+            msg = "too much was replaced that it still has; go on when it is back"
+            raise BackendUnavailableError(msg, backend=self.redis.name, operation="load")
+        with self._far.use("load"):
+            report, version = await self.postgres.load_versions(collection, entries, on_conflict)
+        keys = list(dict.fromkeys(entry.key for entry in entries))
+        # Also what is new to Postgres: Redis may have what was pruned there.
+        if keys and not await self._try(
+            "load", partial(self.redis.remove, collection, keys, version)
+        ):
+            self._owe(collection, dict.fromkeys(keys, version))
+        return report
+
+    async def peek(self, collection: str, keys: Sequence[str], /) -> Mapping[str, bytes]:
+        """Return the entries that Postgres has among `keys`; Redis is neither asked nor filled."""
+        with self._far.use("get"):
+            return await self.postgres.get(collection, keys)
 
     async def delete(self, collection: str, keys: Sequence[str], /) -> int:
         """Remove `keys` from both, and return how many Postgres had."""

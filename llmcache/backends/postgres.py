@@ -13,16 +13,21 @@ from typing import Any, Final
 
 import orjson
 
-from ..errors import BackendUnavailableError
+from ..errors import BackendUnavailableError, ConfigurationError
 from ._batches import Batches
 from ._closing import AsyncClosing
 from ._loop_bound import LoopBound, spawn
+from ._pg_copy import Loaded, load
 from ._pg_database import Database, check_dsn
-from ._pg_sql import statements
+from ._pg_partition import partition
+from ._pg_prune import Pruning
+from ._pg_sql import statements, storable
 from .base import (
     BackendStats,
     EntryInfo,
     Lease,
+    LoadReport,
+    OnConflict,
     PruneReport,
     StoredEntry,
     VersionedEntry,
@@ -33,9 +38,8 @@ from .base import (
 
 __all__ = ["PostgresBackend"]
 
-_BATCH: Final = 1_000
 _SCAN: Final = 500
-_EVICT_TO: Final = 0.9
+_PARTS: Final = range(2, 1_025)
 
 
 class PostgresBackend(AsyncClosing):
@@ -72,7 +76,7 @@ class PostgresBackend(AsyncClosing):
         if pool is None:
             check_dsn(pg_dsn)
         self.max_bytes = max_bytes
-        self._sql = statements("entries.sql")
+        self._sql = statements("entries.sql") | statements("load.sql")
         self._database = Database(
             pg_dsn,
             pool=pool,
@@ -83,6 +87,7 @@ class PostgresBackend(AsyncClosing):
         )
         self._reads = Batches(self._read)
         self._leases = _Leases(self._database)
+        self._pruning = Pruning(self._database)
 
     async def open(self) -> None:
         """Connect now, and make or upgrade the schema.
@@ -97,6 +102,27 @@ class PostgresBackend(AsyncClosing):
     async def upgrade(self) -> list[int]:
         """Apply the migrations that are missing, and return their numbers; raises as `open`."""
         return await self._database.upgrade()
+
+    async def partition(self, parts: int = 16) -> int:
+        """Divide the tables into partitions by hash, see `sql/partition.sql`; return how many there are.
+
+        Takes as long as to write all entries anew, in which nobody else can use the tables.
+        Tables that are divided already stay as they are.
+
+        Raises:
+            ConfigurationError: not from 2 to 1024 parts, or as `open`.
+            BackendUnavailableError: as `open`; or others held the tables for more than ten
+                seconds, or the disk is full. Nothing is changed.
+        """
+        if isinstance(parts, bool) or not isinstance(parts, int) or parts not in _PARTS:
+            msg = f"partitions: a number from {_PARTS[0]} to {_PARTS[-1]}, not {parts!r}"
+            raise ConfigurationError(msg)
+        await self.open()
+        session = await self._database.connect("partition")
+        try:
+            return await partition(session, parts)
+        finally:
+            await self._database.disconnect(session)
 
     # --- the map ----------------------------------------------------------------------------
 
@@ -146,12 +172,29 @@ class PostgresBackend(AsyncClosing):
             collection,
             [row.key for row in rows],
             [row.data for row in rows],
-            [_text(row.model) for row in rows],
-            [orjson.dumps([_text(tag) for tag in row.tags]).decode() for row in rows],
+            [None if row.model is None else storable(row.model) for row in rows],
+            [orjson.dumps([storable(tag) for tag in row.tags]).decode() for row in rows],
             [row.created_at for row in rows],
             [row.keep_until for row in rows],
         )
         return [VersionedEntry(last[key], version) for key, version in stored]
+
+    async def load(
+        self,
+        collection: str,
+        entries: Sequence[StoredEntry],
+        /,
+        *,
+        on_conflict: OnConflict = "replace",
+    ) -> LoadReport:
+        """Store `entries` through COPY, all of them or none."""
+        return (await self.load_versions(collection, entries, on_conflict)).report
+
+    async def load_versions(
+        self, collection: str, entries: Sequence[StoredEntry], on_conflict: OnConflict, /
+    ) -> Loaded:
+        """As `load`; return a version above all that the entries have, too."""
+        return await load(self._database, self._sql, collection, entries, on_conflict)
 
     async def delete(self, collection: str, keys: Sequence[str], /) -> int:
         """Remove `keys` and return how many existed."""
@@ -233,46 +276,12 @@ class PostgresBackend(AsyncClosing):
         """Remove entries past their time, then the least recently used above `max_bytes`.
 
         In batches of a thousand, each a statement of its own: nobody waits for long.
+        Of two prunes at the same time neither waits for the other.
         """
         if collection is not None:
             check_collection(collection)
         ceiling = self.max_bytes if max_bytes is None else max_bytes
-        swept, swept_bytes = (await self._run("sweep", collection))[0]
-        expired, expired_bytes = await self._expire(collection)
-        left, kept = (await self._run("totals", collection))[0]
-        evicted, evicted_bytes = 0, 0
-        if ceiling is not None and kept > ceiling:
-            evicted, evicted_bytes = await self._evict(collection, kept - int(ceiling * _EVICT_TO))
-        return PruneReport(
-            expired=expired,
-            evicted=evicted,
-            leftovers=swept,
-            bytes_freed=swept_bytes + expired_bytes + evicted_bytes,
-            entries_left=left - evicted,
-            bytes_left=kept - evicted_bytes,
-        )
-
-    async def _expire(self, collection: str | None) -> tuple[int, int]:
-        total = freed = 0
-        while True:
-            number, size = (await self._run("expire", collection, _BATCH))[0]
-            total += number
-            freed += size
-            if number < _BATCH:
-                return total, freed
-
-    async def _evict(self, collection: str | None, surplus: int) -> tuple[int, int]:
-        total = freed = 0
-        while freed < surplus:
-            rows = await self._run("least_used", collection, _BATCH)
-            going = _oldest(rows, surplus - freed)
-            if not going:
-                break
-            collections, keys = zip(*going, strict=True)
-            number, size = (await self._run("evict", list(collections), list(keys)))[0]
-            total += number
-            freed += size
-        return total, freed
+        return await self._pruning.prune(collection, ceiling)
 
     # --- inside ---------------------------------------------------------------------------------
 
@@ -282,24 +291,6 @@ class PostgresBackend(AsyncClosing):
     async def _count(self, name: str, *arguments: Any) -> int:
         rows = await self._run(name, *arguments)
         return int(rows[0][0]) if rows else 0
-
-
-def _oldest(rows: Sequence[Any], surplus: int) -> list[tuple[str, str]]:
-    """Return the places of the first rows, as many as make up `surplus` bytes."""
-    going: list[tuple[str, str]] = []
-    for collection, key, size in rows:
-        if surplus <= 0:
-            break
-        going.append((collection, key))
-        surplus -= size
-    return going
-
-
-def _text(value: str | None) -> str | None:
-    """Return text as Postgres can hold it: without NUL, and only what is Unicode."""
-    if value is None:
-        return None
-    return value.replace("\0", "").encode("utf-8", "replace").decode("utf-8")
 
 
 class _Leases:

@@ -8,13 +8,20 @@ from dataclasses import dataclass
 from typing import Final
 
 from ..backends.base import EntryInfo
-from ..errors import BackendError, CacheMissError
-from ..keys import Request, component_differences, components, differences, similarity
+from ..errors import BackendError, CacheMissError, CorruptEntryError
+from ..keys import (
+    Request,
+    component_differences,
+    components,
+    differences,
+    key_of_identity,
+    similarity,
+)
 from ..types import CacheEntry
 from .control import Control
 from .store import Store
 
-__all__ = ["Explanation", "entries", "explain", "offline_miss"]
+__all__ = ["Explanation", "entries", "explain", "misplaced", "offline_miss"]
 
 _BATCH: Final = 100
 # An offline miss is an error message, not a search: it looks at what fits in this time.
@@ -81,6 +88,13 @@ async def _loaded(
     found = await store.fetch(batch[0].collection, [info.key for info in batch])
     # What has gone since the scan is not there, which is no error.
     return [(info, found[info.key]) for info in batch if info.key in found]
+
+
+def misplaced(entry: CacheEntry) -> CorruptEntryError | None:
+    """Return the error of an entry whose stored request has another key."""
+    if entry.identity and key_of_identity(entry.identity) != entry.key:
+        return CorruptEntryError("the stored request has another key")
+    return None
 
 
 async def explain(

@@ -17,6 +17,7 @@ from ..backends.base import (
     MOST_KEYS,
     Backend,
     StoredEntry,
+    SupportsPeek,
     SupportsQuarantine,
     SupportsRevision,
     SupportsTouch,
@@ -274,7 +275,9 @@ class Store:
             BackendError: none of them can be read.
         """
         try:
-            found = dict(await self.backend.get(collection, keys))
+            backend = self.backend
+            read = backend.peek if isinstance(backend, SupportsPeek) else backend.get
+            found = dict(await read(collection, keys))
         except BackendError:
             if len(keys) == 1:
                 raise

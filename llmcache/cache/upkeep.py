@@ -19,7 +19,6 @@ from ..backends.base import (
     check_collection,
 )
 from ..errors import BackendError, ConfigurationError, CorruptEntryError, UnreadableEntryError
-from ..keys import key_of_identity
 from ..providers.base import Dialect
 from ..types import CacheEntry
 from . import inspection, transfer, warming
@@ -209,7 +208,7 @@ class Upkeep:
         problems: list[tuple[str, str, str]] = []
         async for info, entry in self.entries(collection):
             checked += 1
-            problem = entry if isinstance(entry, BackendError) else _misplaced(entry)
+            problem = entry if isinstance(entry, BackendError) else inspection.misplaced(entry)
             if problem is None:
                 continue
             if isinstance(problem, CorruptEntryError):
@@ -293,10 +292,3 @@ def _check_age(seconds: Any) -> None:
     if seconds is not None and not (number and seconds >= 0):
         msg = f"older_than must be a number of seconds, not {seconds!r}"
         raise ConfigurationError(msg)
-
-
-def _misplaced(entry: CacheEntry) -> CorruptEntryError | None:
-    """Return the error of an entry whose stored request has another key."""
-    if entry.identity and key_of_identity(entry.identity) != entry.key:
-        return CorruptEntryError("the stored request has another key")
-    return None

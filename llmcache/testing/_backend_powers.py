@@ -10,14 +10,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Coroutine
 from typing import Any, Final
 
 import pytest
 
 from ..backends.base import (
     Backend,
-    EntryInfo,
     StoredEntry,
     SupportsDictionaries,
     SupportsLease,
@@ -28,15 +26,15 @@ from ..backends.base import (
     SupportsTouch,
 )
 from ..codec import Codec
-from ..errors import ConfigurationError
 from ..types import CacheEntry, Recording
+from ._backend_loads import LoadTests, check_refused, entry, key, scan
 
 __all__ = ["PowerTests", "check_refused", "entry", "key", "scan"]
 
 _DICTIONARY: Final = bytes(range(256)) * 64
 
 
-class PowerTests:
+class PowerTests(LoadTests):
     """The half of `BackendTests` that is about what not every backend can do."""
 
     # --- leases -----------------------------------------------------------------------------
@@ -274,27 +272,6 @@ class PowerTests:
         assert (report.entries_left, report.bytes_left) == await _totals(backend, "default")
         if isinstance(backend, SupportsTouch):
             assert recent <= {info.key for info in await scan(backend)}
-
-
-def key(number: int) -> str:
-    """Return the key of an entry for tests."""
-    return "v1:" + hashlib.sha256(b"%d" % number).hexdigest()
-
-
-def entry(number: int, data: bytes = b"data") -> StoredEntry:
-    """Return an entry for tests."""
-    return StoredEntry(key(number), data, created_at=time.time())
-
-
-async def scan(backend: Backend, collection: str | None = None) -> list[EntryInfo]:
-    """Return what a scan yields."""
-    return [info async for info in backend.scan(collection)]
-
-
-async def check_refused(attempts: list[Coroutine[Any, Any, Any]]) -> None:
-    """Check that every attempt is a `ConfigurationError`."""
-    outcomes = await asyncio.gather(*attempts, return_exceptions=True)
-    assert [type(outcome) for outcome in outcomes] == [ConfigurationError] * len(attempts)
 
 
 def _framed(number: int, keep_until: float | None) -> StoredEntry:

@@ -60,8 +60,9 @@ async def cache(root: Path) -> AsyncIterator[FSCache]:
 
 
 def test_it_has_every_power() -> None:
+    """But for two: writing files is as fast as it gets, and nothing stands in front of a folder."""
     for name in protocols.__all__:
-        if name.startswith("Supports"):
+        if name.startswith("Supports") and name not in {"SupportsLoad", "SupportsPeek"}:
             assert issubclass(FSCache, getattr(protocols, name)), name
 
 

@@ -255,7 +255,7 @@ async def test_a_clock_that_is_a_day_ahead_expires_nothing_early(
 async def test_what_is_past_its_time_goes_in_batches(
     postgres: PostgresBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from llmcache.backends import postgres as module  # noqa: PLC0415
+    from llmcache.backends import _pg_prune as module  # noqa: PLC0415
 
     monkeypatch.setattr(module, "_BATCH", 10)
     await postgres.put("default", [framed(n, 1.0) for n in range(35)])

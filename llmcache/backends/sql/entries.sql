@@ -1,35 +1,44 @@
 -- What the Postgres backend asks, by name. $1 is the collection where nothing else is said.
+-- Whatever locks several rows locks them in the order of their keys: nobody waits in a circle.
 
 -- name: get
-SELECT key, data, version, keep_until
-FROM llmcache.entries WHERE collection = $1 AND key = ANY($2::text[]);
+-- Key by key: of a table in partitions, each asks the one that has it, and not all.
+SELECT e.* FROM unnest($2::text[]) AS t (key) CROSS JOIN LATERAL (
+    SELECT key, data, version, keep_until
+    FROM llmcache.entries WHERE collection = $1 AND key = t.key LIMIT 1
+) AS e;
 
 -- name: get_one
 SELECT key, data, version, keep_until
 FROM llmcache.entries WHERE collection = $1 AND key = $2;
 
 -- name: put
--- Sorted, so that two batches lock the rows they share in the same order.
 WITH put AS (
     INSERT INTO llmcache.entries (collection, key, data, model, tags, created_at, keep_until)
     SELECT $1, t.key, t.data, t.model,
            ARRAY(SELECT jsonb_array_elements_text(t.tags::jsonb)), t.created_at, t.keep_until
     FROM unnest($2::text[], $3::bytea[], $4::text[], $5::text[], $6::float8[], $7::float8[])
         AS t (key, data, model, tags, created_at, keep_until)
-    ORDER BY t.key
+    ORDER BY t.key COLLATE "C"
     ON CONFLICT (collection, key) DO UPDATE SET
         data = excluded.data,
         model = excluded.model,
         tags = excluded.tags,
         created_at = excluded.created_at,
         keep_until = excluded.keep_until,
-        stored_at = now(),
+        -- What tells it from a row that is new: partitions have no `xmax` to return.
+        stored_at = now() - interval '1 microsecond',
         -- Drawn once the row is ours: the last writer has the highest.
         version = nextval('llmcache.versions')
-    RETURNING key, version, xmax <> 0 AS replaced
+    RETURNING key, version, stored_at < now() AS replaced
 ), forgotten AS (
-    DELETE FROM llmcache.uses AS u USING put
-    WHERE put.replaced AND u.collection = $1 AND u.key = put.key
+    DELETE FROM llmcache.uses AS u USING (
+        SELECT key FROM llmcache.uses JOIN put USING (key)
+        WHERE collection = $1 AND put.replaced
+        ORDER BY key
+        FOR UPDATE OF uses
+    ) AS f
+    WHERE u.collection = $1 AND u.key = f.key
 ), changed AS (
     INSERT INTO llmcache.revisions AS r (collection, revision)
     SELECT $1, 1 FROM put WHERE put.replaced LIMIT 1
@@ -39,9 +48,21 @@ SELECT key, version FROM put;
 
 -- name: delete
 WITH gone AS (
-    DELETE FROM llmcache.entries WHERE collection = $1 AND key = ANY($2::text[]) RETURNING key
+    DELETE FROM llmcache.entries AS e USING (
+        SELECT key FROM llmcache.entries WHERE collection = $1 AND key = ANY($2::text[])
+        ORDER BY key
+        FOR UPDATE
+    ) AS f
+    WHERE e.collection = $1 AND e.key = f.key
+    RETURNING e.key
 ), forgotten AS (
-    DELETE FROM llmcache.uses AS u USING gone WHERE u.collection = $1 AND u.key = gone.key
+    DELETE FROM llmcache.uses AS u USING (
+        SELECT key FROM llmcache.uses JOIN gone USING (key)
+        WHERE collection = $1
+        ORDER BY key
+        FOR UPDATE OF uses
+    ) AS f
+    WHERE u.collection = $1 AND u.key = f.key
 ), changed AS (
     INSERT INTO llmcache.revisions AS r (collection, revision)
     SELECT $1, 1 FROM gone LIMIT 1
@@ -110,60 +131,6 @@ GROUP BY e.collection;
 
 -- name: quarantined
 SELECT count(*) FROM llmcache.quarantine;
-
--- name: totals
--- $1: a collection, or null for all.
-SELECT count(*) AS entries, coalesce(sum(octet_length(data)), 0)::bigint AS bytes
-FROM llmcache.entries WHERE $1::text IS NULL OR collection = $1;
-
--- name: expire
--- $1: a collection, or null for all; $2: how many at most. The clock is the database's.
-WITH gone AS (
-    DELETE FROM llmcache.entries AS e
-    USING (
-        SELECT collection, key FROM llmcache.entries
-        WHERE keep_until <= extract(epoch FROM now())::float8 AND ($1::text IS NULL OR collection = $1)
-        ORDER BY keep_until
-        LIMIT $2
-        FOR UPDATE SKIP LOCKED
-    ) AS late
-    WHERE e.collection = late.collection AND e.key = late.key
-    RETURNING e.collection, e.key, octet_length(e.data) AS size
-), forgotten AS (
-    DELETE FROM llmcache.uses AS u USING gone
-    WHERE u.collection = gone.collection AND u.key = gone.key
-)
-SELECT count(*) AS entries, coalesce(sum(size), 0)::bigint AS bytes FROM gone;
-
--- name: least_used
--- $1: a collection, or null for all; $2: how many.
-SELECT e.collection, e.key, octet_length(e.data) AS size
-FROM llmcache.entries AS e LEFT JOIN llmcache.uses AS u USING (collection, key)
-WHERE $1::text IS NULL OR e.collection = $1
-ORDER BY coalesce(u.used_at, e.stored_at)
-LIMIT $2;
-
--- name: evict
--- $1: collections, $2: keys.
-WITH gone AS (
-    DELETE FROM llmcache.entries AS e
-    USING unnest($1::text[], $2::text[]) AS t (collection, key)
-    WHERE e.collection = t.collection AND e.key = t.key
-    RETURNING e.collection, e.key, octet_length(e.data) AS size
-), forgotten AS (
-    DELETE FROM llmcache.uses AS u USING gone
-    WHERE u.collection = gone.collection AND u.key = gone.key
-)
-SELECT count(*) AS entries, coalesce(sum(size), 0)::bigint AS bytes FROM gone;
-
--- name: sweep
--- Entries set aside more than a week ago.
-WITH gone AS (
-    DELETE FROM llmcache.quarantine
-    WHERE set_aside_at < now() - interval '7 days' AND ($1::text IS NULL OR collection = $1)
-    RETURNING octet_length(data) AS size
-)
-SELECT count(*) AS entries, coalesce(sum(size), 0)::bigint AS bytes FROM gone;
 
 -- name: lock
 SELECT pg_try_advisory_lock(hashtextextended($1, 0));
