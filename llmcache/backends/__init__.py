@@ -18,22 +18,40 @@ from .base import (
 )
 from .filesystem import FSCache
 from .memory import MemoryBackend
+from .powers import (
+    Copied,
+    FoundEntry,
+    Sought,
+    SupportsCount,
+    SupportsFind,
+    SupportsOpen,
+    SupportsRank,
+    SupportsWarm,
+)
 
 __all__ = [
     "Backend",
     "BackendStats",
+    "Copied",
     "EntryInfo",
     "FSCache",
+    "FoundEntry",
     "Lease",
     "MemoryBackend",
     "PruneReport",
+    "Sought",
     "StoredEntry",
+    "SupportsCount",
     "SupportsDictionaries",
+    "SupportsFind",
     "SupportsLease",
+    "SupportsOpen",
     "SupportsPrune",
     "SupportsQuarantine",
+    "SupportsRank",
     "SupportsRevision",
     "SupportsStats",
     "SupportsTouch",
+    "SupportsWarm",
     "check_collection",
 ]

@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from ..errors import BackendUnavailableError, ConfigurationError, MissingExtraError
 from ._loop_bound import LoopBound
+from ._urls import has_numbered_ports
 
 __all__ = ["RedisClient", "check_url"]
 
@@ -31,6 +32,9 @@ def check_url(url: object) -> None:
     known = (*_SINGLE, *_SENTINEL, *_CLUSTER)
     if scheme not in known:
         msg = f"redis_url must start with {', '.join(known)}, not {scheme!r}"
+        raise ConfigurationError(msg)
+    if not has_numbered_ports(str(url)):
+        msg = "redis_url cannot be read: a port is no number, or the password needs quoting"
         raise ConfigurationError(msg)
 
 
@@ -177,18 +181,26 @@ def translated(operation: str) -> Generator[None, None, None]:
     try:
         yield
     except (driver.RedisError, OSError, TimeoutError) as error:
-        text = str(error) or type(error).__name__
-        raise BackendUnavailableError(
-            text + _hint(driver, error), backend="redis", operation=operation
-        ) from error
+        raise _ours(driver, operation, error) from error
 
 
-def _hint(driver: Any, error: Exception) -> str:
-    if isinstance(error, driver.AuthenticationError):
-        return " (check the user and password in redis_url)"
-    if isinstance(error, driver.OutOfMemoryError):
-        return " (Redis is full and may evict nothing: set maxmemory-policy allkeys-lru)"
-    return ""
+def _ours(driver: Any, operation: str, error: Exception) -> Exception:
+    text = str(error) or type(error).__name__
+    kinds = driver.exceptions
+    for kind, said, hint in (
+        (kinds.AuthenticationError, "", "check the user and password in redis_url"),
+        (kinds.NoPermissionError, "", "the user needs this right, for keys and for scripts"),
+        (kinds.ReadOnlyError, "", "redis_url must name the primary, not a replica of it"),
+        (kinds.ResponseError, "DB index", "name a database in redis_url that the server has"),
+    ):
+        if isinstance(error, kind) and said in text:
+            if operation == "open":
+                return ConfigurationError(f"Redis: {text}; {hint}")
+            text += f" ({hint})"
+            break
+    if isinstance(error, kinds.OutOfMemoryError):
+        text += " (Redis is full and may evict nothing: set maxmemory-policy allkeys-lru)"
+    return BackendUnavailableError(text, backend="redis", operation=operation)
 
 
 def _driver() -> Any:

@@ -13,10 +13,11 @@ from typing import Any, Final
 
 import orjson
 
-from ..errors import BackendUnavailableError
+from ..errors import BackendUnavailableError, ConfigurationError
 from ._closing import AsyncClosing
 from ._loop_bound import LoopBound, spawn
 from ._pg_database import Database, check_dsn
+from ._pg_finding import Finding, as_text
 from ._pg_sql import statements
 from .base import (
     BackendStats,
@@ -28,6 +29,7 @@ from .base import (
     check_collection,
     check_key,
 )
+from .powers import FoundEntry, Order, Sought
 
 __all__ = ["PostgresBackend"]
 
@@ -79,10 +81,11 @@ class PostgresBackend(AsyncClosing):
             statement_cache_size=statement_cache_size,
             migrate=migrate,
         )
+        self._finding = Finding(self._database.fetch)
         self._leases = _Leases(self._database)
 
     async def open(self) -> None:
-        """Connect now, and make or upgrade the schema.
+        """Connect now, make or upgrade the schema, and check that this user may use it.
 
         Raises:
             ConfigurationError: wrong password, no such database, no privilege, a schema
@@ -90,6 +93,11 @@ class PostgresBackend(AsyncClosing):
             BackendUnavailableError: the server cannot be reached.
         """
         await self._database.open()
+        sql = statements("migrate.sql")["lacking"]
+        lacking = [row["lacking"] for row in await self._database.fetch("open", sql)]
+        if lacking:
+            msg = f"Postgres: the user of pg_dsn needs, and has not: {', '.join(lacking)}"
+            raise ConfigurationError(msg)
 
     async def upgrade(self) -> list[int]:
         """Apply the migrations that are missing, and return their numbers; raises as `open`."""
@@ -130,10 +138,11 @@ class PostgresBackend(AsyncClosing):
             collection,
             [row.key for row in rows],
             [row.data for row in rows],
-            [_text(row.model) for row in rows],
-            [orjson.dumps([_text(tag) for tag in row.tags]).decode() for row in rows],
+            [as_text(row.model) for row in rows],
+            [orjson.dumps([as_text(tag) for tag in row.tags]).decode() for row in rows],
             [row.created_at for row in rows],
             [row.keep_until for row in rows],
+            [as_text(row.answered_by) for row in rows],
         )
         return [VersionedEntry(last[key], version) for key, version in stored]
 
@@ -200,16 +209,24 @@ class PostgresBackend(AsyncClosing):
         await self._run("touch", check_collection(collection), keys, list(uses.values()))
 
     async def stats(self) -> BackendStats:
-        """Return totals."""
-        rows = await self._run("stats")
-        return BackendStats(
-            entries=sum(row["entries"] for row in rows),
-            bytes=sum(row["bytes"] for row in rows),
-            collections={row["collection"]: (row["entries"], row["bytes"]) for row in rows},
-            quarantined=await self._count("quarantined"),
-            oldest_use=min((row["oldest"] for row in rows), default=None),
-            newest_use=max((row["newest"] for row in rows), default=None),
-        )
+        """Return totals: counted while the table is below 32 MiB, else from a sample of as much."""
+        return await self._finding.stats(await self._count("quarantined"))
+
+    async def count(self) -> BackendStats:
+        """Return the totals of every entry; reads the whole table, 64 MiB at a time."""
+        return await self._finding.count(await self._count("quarantined"))
+
+    async def names(self) -> Sequence[str]:
+        """Return the names of the collections that have entries."""
+        return await self._finding.names()
+
+    def ranked(self, collection: str, order: Order, /) -> AsyncIterator[EntryInfo]:
+        """Yield the entries of a collection, the best first."""
+        return self._finding.ranked(check_collection(collection), order)
+
+    def find(self, collection: str, sought: Sought, /) -> AsyncIterator[FoundEntry]:
+        """Yield the entries that match, by one index, or a look through the table if they are many."""
+        return self._finding.find(check_collection(collection), sought)
 
     async def prune(
         self, collection: str | None = None, /, *, max_bytes: int | None = None
@@ -277,13 +294,6 @@ def _oldest(rows: Sequence[Any], surplus: int) -> list[tuple[str, str]]:
         going.append((collection, key))
         surplus -= size
     return going
-
-
-def _text(value: str | None) -> str | None:
-    """Return text as Postgres can hold it: without NUL, and only what is Unicode."""
-    if value is None:
-        return None
-    return value.replace("\0", "").encode("utf-8", "replace").decode("utf-8")
 
 
 class _Leases:

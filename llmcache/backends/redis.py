@@ -105,6 +105,26 @@ class RedisBackend(AsyncClosing):
         tickets = [value or b"" for value in values[len(keys) :]]
         return _present(keys, values[: len(keys)]), dict(zip(keys, tickets, strict=True))
 
+    async def missing(self, collection: str, keys: Sequence[str], /) -> Mapping[str, bytes]:
+        """Return those of `keys` that are not here, each with its ticket for `fill`.
+
+        Moves no entry, and is no use of one.
+        """
+        check_collection(collection)
+        places = [self._place(collection, check_key(key)) for key in keys]
+        counters = [self._counter(collection, key) for key in keys]
+        if not places:
+            return {}
+        async with self._client.use("missing") as client:
+            # First: what changes between the two is then noticed.
+            tickets = await client.mget(counters)
+            pipeline = client.pipeline(transaction=False)
+            for place in places:
+                pipeline.exists(place)
+            there = await pipeline.execute()
+        asked = zip(keys, tickets, there, strict=True)
+        return {key: ticket or b"" for key, ticket, is_there in asked if not is_there}
+
     async def put(self, collection: str, entries: Sequence[StoredEntry], /) -> None:
         """Store `entries`, each as the newest, for as long as both times to live allow."""
         await self.put_newer(collection, [VersionedEntry(entry) for entry in entries])
@@ -169,6 +189,35 @@ class RedisBackend(AsyncClosing):
                     batch = []
             for info in await self._infos(client, batch):
                 yield info
+
+    async def open(self) -> None:
+        """Connect now, and check that this user may do what calls will need.
+
+        Raises:
+            ConfigurationError: wrong password, no such database, no privilege, a replica
+                that takes no writes; the message says what to do.
+            BackendUnavailableError: the server cannot be reached, or is full.
+        """
+        place = f"{self._tag('open')}:l:{secrets.token_hex(8)}"
+        token = secrets.token_bytes(16)
+        try:
+            async with self._client.use("open") as client:
+                await client.set(place, token, nx=True, px=int(self._lease * 1000))
+            await self._client.run("open", "release", [place], [token])
+        except ValueError as error:
+            if isinstance(error, ConfigurationError):
+                raise
+            raise ConfigurationError(f"redis_url: {error}") from error
+
+    async def room(self) -> int | None:
+        """Return the bytes that the server can still take, `None` if it has no ceiling or hides it."""
+        try:
+            async with self._client.use("room") as client:
+                said = await client.info("memory")
+            ceiling, used = int(said["maxmemory"]), int(said["used_memory"])
+        except (BackendUnavailableError, LookupError, TypeError, ValueError):
+            return None
+        return max(0, ceiling - used) if ceiling else None
 
     async def aclose(self) -> None:
         """Stop renewing leases, and close the client if it is ours."""

@@ -355,7 +355,13 @@ async def _merge(
             totals.reject(number, error)
             continue
         winners[entry.key] = StoredEntry(
-            entry.key, data, entry.model, entry.tags, entry.created_at, entry.keep_until
+            key=entry.key,
+            data=data,
+            model=entry.model,
+            tags=entry.tags,
+            created_at=entry.created_at,
+            keep_until=entry.keep_until,
+            answered_by=entry.answered_by or "",
         )
         known[entry.key] = entry
         totals.imported += there is None

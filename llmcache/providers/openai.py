@@ -72,6 +72,7 @@ class OpenAIProvider(CachedProvider):
         cache: CacheManager | None = None,
         cache_policy: CachePolicy | None = None,
         cache_options: Mapping[str, Any] | None = None,
+        strict: bool = False,
         key_rules: KeyRules = DEFAULT_RULES,
         tenant: str | None = None,
         timeout: float | None = 600.0,
@@ -100,6 +101,8 @@ class OpenAIProvider(CachedProvider):
             cache: a cache to share; it is not closed with the provider.
             cache_policy: time to live and other defaults of every call.
             cache_options: more arguments of `CacheManager`, such as `memory_bytes`.
+            strict: `async with`, `open` and `warm_cache` raise when the cache's servers
+                do not work, instead of a warning from the first call. Calls never do.
             key_rules: which requests count as equal beyond the safe rules.
             tenant: a namespace of keys that others do not share.
             timeout: seconds without a byte, `None` for no limit. An `http_client`
@@ -160,7 +163,10 @@ class OpenAIProvider(CachedProvider):
         )
         manager.register(self._dialect)
         super().__init__(
-            manager, owns_cache=not shared, enabled=shared or cache_backend is not None
+            manager,
+            owns_cache=not shared,
+            enabled=shared or cache_backend is not None,
+            strict=strict,
         )
 
     def __repr__(self) -> str:
