@@ -19,6 +19,7 @@ from ..errors import BackendUnavailableError, ConfigurationError
 from ._closing import AsyncClosing
 from ._loop_bound import spawn
 from ._redis_client import RedisClient, check_url
+from ._redis_totals import SAMPLE, counted, on_all, room_of, sampled
 from .base import (
     BackendStats,
     EntryInfo,
@@ -213,11 +214,9 @@ class RedisBackend(AsyncClosing):
         """Return the bytes that the server can still take, `None` if it has no ceiling or hides it."""
         try:
             async with self._client.use("room") as client:
-                said = await client.info("memory")
-            ceiling, used = int(said["maxmemory"]), int(said["used_memory"])
+                return await room_of(client)
         except (BackendUnavailableError, LookupError, TypeError, ValueError):
             return None
-        return max(0, ceiling - used) if ceiling else None
 
     async def aclose(self) -> None:
         """Stop renewing leases, and close the client if it is ours."""
@@ -291,22 +290,18 @@ class RedisBackend(AsyncClosing):
         return int(value or 0)
 
     async def stats(self) -> BackendStats:
+        """Return totals; of a server with more than 20,000 keys, estimated from as many."""
+        async with self._client.use("stats") as client:
+            keys = await client.dbsize(**on_all(client))
+            if keys > SAMPLE:
+                return await sampled(client, self._prefix, self._infos, keys)
+        return await self.count()
+
+    async def count(self) -> BackendStats:
         """Return totals; asks for the size of every entry."""
-        sizes: dict[str, tuple[int, int]] = {}
-        async for info in self.scan():
-            count, size = sizes.get(info.collection, (0, 0))
-            sizes[info.collection] = (count + 1, size + info.size)
-        aside = 0
         pattern = f"{_literal(self._prefix)}:{{*}}:c:*"
         async with self._client.use("stats") as client:
-            async for _ in client.scan_iter(match=pattern, count=_BATCH):
-                aside += 1
-        return BackendStats(
-            entries=sum(count for count, _ in sizes.values()),
-            bytes=sum(size for _, size in sizes.values()),
-            collections=sizes,
-            quarantined=aside,
-        )
+            return await counted(self.scan(), client.scan_iter(match=pattern, count=_BATCH))
 
     # --- inside ---------------------------------------------------------------------------------
 
