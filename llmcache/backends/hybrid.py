@@ -210,6 +210,20 @@ class HybridRedisPostgreSQLCache(AsyncClosing):
         """Return the bytes that Redis can still take, `None` if it has no ceiling or hides it."""
         return await self.redis.room()
 
+    async def read(self, collection: str, keys: Sequence[str], /) -> Mapping[str, bytes]:
+        """Return the entries that exist among `keys`, and leave Redis as it is."""
+        near: Mapping[str, bytes] = {}
+        try:
+            with self._near.use("read"):
+                near = await self.redis.get(collection, keys)
+        except BackendError as error:
+            self._warner.warn("read", type(error).__name__, str(error))
+        missing = [key for key in keys if key not in near]
+        if not missing:
+            return near
+        with self._far.use("read"):
+            return {**near, **await self.postgres.get(collection, missing)}
+
     async def warm(self, collection: str, keys: Sequence[str], /) -> Copied:
         """Copy those of `keys` that Redis does not have from Postgres.
 

@@ -5,7 +5,7 @@ Small protocols, found by `isinstance`, as those of `base`; the cache works with
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from .base import BackendStats, EntryInfo
@@ -94,6 +94,10 @@ class SupportsWarm(Protocol):
 
     async def room(self) -> int | None:
         """Return the bytes that the nearer store can still take; `None` when nobody knows."""
+        ...
+
+    async def read(self, collection: str, keys: Sequence[str], /) -> Mapping[str, bytes]:
+        """As `get`, but copies nothing: what an operator reads is not what is asked for most."""
         ...
 
     async def warm(self, collection: str, keys: Sequence[str], /) -> Copied:

@@ -21,6 +21,7 @@ from ..backends.base import (
     SupportsRevision,
     SupportsTouch,
 )
+from ..backends.powers import SupportsWarm
 from ..codec import Codec, Parts
 from ..errors import BackendError, CorruptEntryError, ProviderError, UnreadableEntryError
 from ..types import CacheEntry, CompletionResult
@@ -279,8 +280,10 @@ class Store:
         Raises:
             BackendError: none of them can be read.
         """
+        backend = self.backend
+        read = backend.read if isinstance(backend, SupportsWarm) else backend.get
         try:
-            found = dict(await self.backend.get(collection, keys))
+            found = dict(await read(collection, keys))
         except BackendError:
             if len(keys) == 1:
                 raise

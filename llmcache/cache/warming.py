@@ -27,13 +27,13 @@ __all__ = ["Limits", "Order", "WarmReport", "warm"]
 
 # One batch is in memory at a time: so many entries, or so many bytes.
 _BATCH: Final = 500
-_BATCH_BYTES: Final = 4 * 2**20
+_BATCH_BYTES: Final = 2**20
 _DECODED_AT_ONCE: Final = 50
 _MISFITS: Final = 20
 _EMBEDDING: Final = "embedding"
-# Of the room that the nearer store says it has; and what an entry takes there beside its bytes.
-_SHARE: Final = 0.9
+# What an entry takes in the nearer store beside its bytes; and what is left free there.
 _OVERHEAD: Final = 256
+_RESERVE: Final = 4 * _BATCH_BYTES
 # How much longer than its time a warming may hang in a store that does not answer.
 _GRACE: Final = 1.0
 
@@ -100,7 +100,6 @@ async def warm(
     warming = _Warming(store, dialects, limits)
     try:
         async with asyncio.timeout(limits.seconds + _GRACE):
-            await warming.prepare()
             async with aclosing(_batches(_best(warming, collection, order, stop))) as batches:
                 async for batch in batches:
                     await warming.load(batch)
@@ -140,8 +139,9 @@ class _Warming:
         self.lacked: str | None = None
         """For want of what something was left out."""
         self._dialects = dialects
-        self._near: SupportsWarm | None = None
-        self._near_left = float("inf")
+        backend = store.backend
+        self._near = backend if isinstance(backend, SupportsWarm) else None
+        self._near_left = float("inf") if limits.near_bytes is None else limits.near_bytes
         self._loaded: dict[tuple[str, str], None] = {}
         self._bytes = self._skipped = self._misfits = 0
         self._copied = self._copied_bytes = self._present = 0
@@ -153,17 +153,6 @@ class _Warming:
     def is_over(self) -> bool:
         """Whether nothing more may be brought near."""
         return not self._has_more or (self._is_full and self._near is None)
-
-    async def prepare(self) -> None:
-        """Learn how much the nearer store can take, where there is one."""
-        backend = self.store.backend
-        if isinstance(backend, SupportsWarm):
-            self._near = backend
-            room = await backend.room()
-            if room is not None:
-                self._near_left = room * _SHARE
-            if self.limits.near_bytes is not None:
-                self._near_left = min(self._near_left, self.limits.near_bytes)
 
     async def load(self, batch: list[EntryInfo]) -> None:
         """Bring a batch of one collection near."""
@@ -181,17 +170,15 @@ class _Warming:
             await self._hold(batch)
 
     async def _copy(self, near: SupportsWarm, batch: list[EntryInfo]) -> None:
-        fitting: list[EntryInfo] = []
-        left = self._near_left
-        for info in batch:
-            left -= info.size + _OVERHEAD
-            if left < 0:
-                self._near, self.lacked = None, "bytes"
-                break
-            fitting.append(info)
-        if not fitting:
-            return
         try:
+            room = await near.room()
+            # What is on its way takes room as well, and an entry more than its bytes.
+            left = self._near_left if room is None else min(self._near_left, room - _RESERVE)
+            fitting = _first(batch, left)
+            if len(fitting) < len(batch):
+                self._near, self.lacked = None, "bytes"
+            if not fitting:
+                return
             copied = await near.warm(fitting[0].collection, [info.key for info in fitting])
         except BackendError as error:
             # The one that is further away may serve all the same.
@@ -259,6 +246,15 @@ class _Warming:
             complete=stopped is None,
             stopped=stopped,
         )
+
+
+def _first(batch: list[EntryInfo], room: float) -> list[EntryInfo]:
+    """Return as many as the nearer store has room for."""
+    for number, info in enumerate(batch):
+        room -= info.size + _OVERHEAD
+        if room < 0:
+            return batch[:number]
+    return batch
 
 
 async def _batches(infos: AsyncIterator[EntryInfo]) -> AsyncGenerator[list[EntryInfo], None]:

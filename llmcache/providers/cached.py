@@ -162,7 +162,7 @@ class CachedProvider(BaseProvider):
         Without `requests`: load the most used (or, with `order="newest"`, the newest)
         entries of a collection into memory, up to `max_bytes` (default: the tier's
         ceiling), `max_entries` and `seconds` (default: 5). With `"pg_redis"`, Redis gets
-        them too, up to `near_bytes` (default: nine tenths of what it has left below its
+        them too, up to `near_bytes` (default: most of what it has left below its
         `maxmemory`). With `requests`: answer each one, from the store or now, at most
         `concurrency` at a time. A request is what `complete` takes as messages, or a
         mapping with `messages` and options. Shows a progress bar on a terminal.

@@ -39,7 +39,7 @@ def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(finding, name, value)
 
 
-def _many(count: int, **said: Any) -> list[StoredEntry]:
+def _many(count: int, **said: str) -> list[StoredEntry]:
     return [
         StoredEntry(key(n), b"x" * 500, f"m{n % 7}", (f"t{n % 10}",), float(n // 2), **said)
         for n in range(count)
