@@ -34,6 +34,7 @@ class Circuit:
         self._refusals = 0
         self._pause = 0.0
         self._open_until = 0.0
+        self._openings = 0
         self._trying = False
 
     @property
@@ -53,12 +54,14 @@ class Circuit:
             msg = f"left alone for {left:.1f} s more, after it failed"
             raise BackendUnavailableError(msg, backend=self._store, operation=operation)
         trial = self._trying = self._pause > 0
-        started = self._clock()
+        started, openings = self._clock(), self._openings
         try:
             yield
         except (BackendUnavailableError, asyncio.CancelledError) as error:
             slow = self._clock() - started >= _SLOW
-            if slow or isinstance(error, BackendUnavailableError):
+            # Of many that were under way when one opened the circuit, none tells more than that one.
+            told = openings != self._openings
+            if not told and (slow or isinstance(error, BackendUnavailableError)):
                 self._failed(slow=slow)
             raise
         else:
@@ -72,3 +75,4 @@ class Circuit:
         if slow or self._pause or self._refusals >= _REFUSALS:
             self._pause = min(_LONGEST_PAUSE, self._pause * 2 or _FIRST_PAUSE)
             self._open_until = self._clock() + self._pause
+            self._openings += 1
