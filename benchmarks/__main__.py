@@ -16,7 +16,7 @@ from typing import Any, Final
 from .runner import Options, Row, failed_row, machine, table, versions
 from .worker import forget_keys
 
-_GROUPS: Final = ("hits", "coalescing", "scale", "size", "imports", "streams", "growth", "misses")
+_GROUPS: Final = tuple("hits coalescing scale size imports streams growth misses warming".split())
 _RESULTS: Final = Path(__file__).with_name("results")
 
 
