@@ -28,6 +28,7 @@ _GROUPS: Final = (
     "growth",
     "misses",
     "importing",
+    "warming",
 )
 _RESULTS: Final = Path(__file__).with_name("results")
 

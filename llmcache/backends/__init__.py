@@ -21,25 +21,43 @@ from .base import (
 )
 from .filesystem import FSCache
 from .memory import MemoryBackend
+from .powers import (
+    Copied,
+    FoundEntry,
+    Sought,
+    SupportsCount,
+    SupportsFind,
+    SupportsOpen,
+    SupportsRank,
+    SupportsWarm,
+)
 
 __all__ = [
     "Backend",
     "BackendStats",
+    "Copied",
     "EntryInfo",
     "FSCache",
+    "FoundEntry",
     "Lease",
     "LoadReport",
     "MemoryBackend",
     "PruneReport",
+    "Sought",
     "StoredEntry",
+    "SupportsCount",
     "SupportsDictionaries",
+    "SupportsFind",
     "SupportsLease",
     "SupportsLoad",
+    "SupportsOpen",
     "SupportsPeek",
     "SupportsPrune",
     "SupportsQuarantine",
+    "SupportsRank",
     "SupportsRevision",
     "SupportsStats",
     "SupportsTouch",
+    "SupportsWarm",
     "check_collection",
 ]

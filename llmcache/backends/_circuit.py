@@ -34,6 +34,7 @@ class Circuit:
         self._refusals = 0
         self._pause = 0.0
         self._open_until = 0.0
+        self._openings = 0
         self._trying = False
 
     @property
@@ -53,20 +54,23 @@ class Circuit:
             raise BackendUnavailableError(msg, backend=self._store, operation=operation)
         return _Use(self)
 
-    def begin(self) -> tuple[float, bool]:
-        """Return when a call began, and whether it is the one that tries a store that was down."""
+    def begin(self) -> tuple[float, bool, int]:
+        """Return when a call began, whether it tries a store that was down, and `openings`."""
         trial = self._pause > 0
         if trial:
             self._trying = True
-        return self._clock(), trial
+        return self._clock(), trial, self._openings
 
-    def end(self, error: BaseException | None, started: float, *, trial: bool) -> None:
+    def end(self, error: BaseException | None, began: tuple[float, bool, int]) -> None:
         """Learn from how a call ended."""
+        started, trial, openings = began
         if error is None:
             self._refusals, self._pause = 0, 0.0
         elif isinstance(error, BackendUnavailableError | asyncio.CancelledError):
             slow = self._clock() - started >= _SLOW
-            if slow or isinstance(error, BackendUnavailableError):
+            # Of many that were under way when one opened the circuit, none tells more than that one.
+            told = openings != self._openings
+            if not told and (slow or isinstance(error, BackendUnavailableError)):
                 self._failed(slow=slow)
         if trial:
             self._trying = False
@@ -76,18 +80,19 @@ class Circuit:
         if slow or self._pause or self._refusals >= _REFUSALS:
             self._pause = min(_LONGEST_PAUSE, self._pause * 2 or _FIRST_PAUSE)
             self._open_until = self._clock() + self._pause
+            self._openings += 1
 
 
 class _Use:
     """One call that was let through."""
 
-    __slots__ = ("_circuit", "_started", "_trial")
+    __slots__ = ("_began", "_circuit")
 
     def __init__(self, circuit: Circuit) -> None:
         self._circuit = circuit
 
     def __enter__(self) -> None:
-        self._started, self._trial = self._circuit.begin()
+        self._began = self._circuit.begin()
 
     def __exit__(
         self,
@@ -95,4 +100,4 @@ class _Use:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._circuit.end(error, self._started, trial=self._trial)
+        self._circuit.end(error, self._began)

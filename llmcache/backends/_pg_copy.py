@@ -13,13 +13,13 @@ from typing import Any, Final, NamedTuple, get_args
 
 from ..errors import ConfigurationError
 from ._pg_database import Database
-from ._pg_sql import storable
+from ._pg_sql import as_text
 from .base import LoadReport, OnConflict, StoredEntry, check_collection, check_key
 
 __all__ = ["Loaded", "load"]
 
 _STAGE: Final = "llmcache_loaded"
-_COLUMNS: Final = ("key", "data", "model", "tags", "created_at", "keep_until")
+_COLUMNS: Final = "key data model tags created_at keep_until answered_by".split()
 
 
 class Loaded(NamedTuple):
@@ -65,8 +65,9 @@ def _record(entry: StoredEntry) -> tuple[Any, ...]:
     return (
         entry.key,
         entry.data,
-        None if entry.model is None else storable(entry.model),
-        [storable(tag) for tag in entry.tags],
+        as_text(entry.model),
+        [as_text(tag) for tag in entry.tags],
         entry.created_at,
         entry.keep_until,
+        as_text(entry.answered_by),
     )

@@ -11,12 +11,14 @@ import contextlib
 import importlib
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
 
 from ..errors import BackendUnavailableError, ConfigurationError, MissingExtraError
 from ._batches import AT_ONCE
 from ._deadlines import Deadlines
 from ._loop_bound import LoopBound
 from ._pg_sql import migrations, statements
+from ._urls import has_numbered_ports
 
 __all__ = ["Database", "check_dsn", "translated"]
 
@@ -301,6 +303,7 @@ def _ours(operation: str, error: Exception) -> BackendUnavailableError | Configu
         for kind, hint in (
             (driver.InvalidPasswordError, "check the user and password in pg_dsn"),
             (driver.InvalidAuthorizationSpecificationError, "check the user in pg_dsn"),
+            (driver.exceptions.ClientConfigurationError, "correct pg_dsn"),
             (driver.InvalidCatalogNameError, "create the database, or name another in pg_dsn"),
             (
                 driver.InsufficientPrivilegeError,
@@ -341,4 +344,8 @@ def check_dsn(dsn: str | None) -> None:
     if not isinstance(dsn, str) or not dsn.startswith(_SCHEMES):
         scheme = str(dsn).partition(":")[0] if isinstance(dsn, str) else type(dsn).__name__
         msg = f"pg_dsn must start with postgresql://, not {scheme!r}"
+        raise ConfigurationError(msg)
+    # asyncpg takes what follows the first @ for hosts.
+    if not has_numbered_ports(dsn) or urlsplit(dsn).netloc.count("@") > 1:
+        msg = "pg_dsn cannot be read: a port is no number, or the password needs quoting"
         raise ConfigurationError(msg)

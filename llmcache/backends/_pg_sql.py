@@ -6,7 +6,7 @@ import re
 from importlib import resources
 from typing import Final, NamedTuple
 
-__all__ = ["Migration", "migrations", "statements", "storable"]
+__all__ = ["Migration", "as_text", "migrations", "statements"]
 
 _PACKAGE: Final = "llmcache.backends"
 _FOLDER: Final = "sql"
@@ -29,9 +29,15 @@ def statements(file: str) -> dict[str, str]:
     return dict(zip(pieces[::2], (piece.strip() for piece in pieces[1::2]), strict=True))
 
 
-def storable(text: str) -> str:
-    """Return text as Postgres can hold it: without NUL, and only what is Unicode."""
-    return text.replace("\0", "").encode("utf-8", "replace").decode("utf-8")
+def as_text(value: str | None) -> str | None:
+    """Return text as Postgres can hold it: NUL, and what is no Unicode, with a backslash.
+
+    No two texts become one.
+    """
+    if value is None:
+        return None
+    escaped = value.replace("\\", "\\\\").replace("\0", "\\0")
+    return escaped.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def migrations() -> list[Migration]:

@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl, urlsplit
 from ..errors import BackendUnavailableError, ConfigurationError, MissingExtraError
 from ._loop_bound import LoopBound
 from ._redis_readers import Readers
+from ._urls import has_numbered_ports
 
 __all__ = ["RedisClient", "check_url"]
 
@@ -32,6 +33,9 @@ def check_url(url: object) -> None:
     known = (*_SINGLE, *_SENTINEL, *_CLUSTER)
     if scheme not in known:
         msg = f"redis_url must start with {', '.join(known)}, not {scheme!r}"
+        raise ConfigurationError(msg)
+    if not has_numbered_ports(str(url)):
+        msg = "redis_url cannot be read: a port is no number, or the password needs quoting"
         raise ConfigurationError(msg)
 
 
@@ -212,23 +216,27 @@ def translated(operation: str) -> Generator[None, None, None]:
         raise ours from error
 
 
-def _ours(operation: str, error: Exception) -> BackendUnavailableError | None:
+def _ours(operation: str, error: Exception) -> BackendUnavailableError | ConfigurationError | None:
     """Return our error for one that redis-py raised; `None` for any other."""
     driver = _driver()
     if not isinstance(error, (driver.RedisError, OSError, TimeoutError)):
         return None
     text = str(error) or type(error).__name__
-    return BackendUnavailableError(
-        text + _hint(driver, error), backend="redis", operation=operation
-    )
-
-
-def _hint(driver: Any, error: Exception) -> str:
-    if isinstance(error, driver.AuthenticationError):
-        return " (check the user and password in redis_url)"
-    if isinstance(error, driver.OutOfMemoryError):
-        return " (Redis is full and may evict nothing: set maxmemory-policy allkeys-lru)"
-    return ""
+    kinds = driver.exceptions
+    for kind, said, hint in (
+        (kinds.AuthenticationError, "", "check the user and password in redis_url"),
+        (kinds.NoPermissionError, "", "the user needs this right, for keys and for scripts"),
+        (kinds.ReadOnlyError, "", "redis_url must name the primary, not a replica of it"),
+        (kinds.ResponseError, "DB index", "name a database in redis_url that the server has"),
+    ):
+        if isinstance(error, kind) and said in text:
+            if operation == "open":
+                return ConfigurationError(f"Redis: {text}; {hint}")
+            text += f" ({hint})"
+            break
+    if isinstance(error, kinds.OutOfMemoryError):
+        text += " (Redis is full and may evict nothing: set maxmemory-policy allkeys-lru)"
+    return BackendUnavailableError(text, backend="redis", operation=operation)
 
 
 def _driver() -> Any:

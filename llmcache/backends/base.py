@@ -126,6 +126,8 @@ class StoredEntry:
 
     `keep_until` is Unix seconds (`None`: for ever): the store may drop the entry
     from then on, and never returns it for being older; freshness is not its business.
+    `answered_by` is the model that answered, where it is not `model`: empty when it
+    is, `None` when the writer does not say.
     """
 
     key: str
@@ -134,6 +136,7 @@ class StoredEntry:
     tags: tuple[str, ...] = ()
     created_at: float = 0.0
     keep_until: float | None = None
+    answered_by: str | None = None
 
 
 class VersionedEntry(NamedTuple):
@@ -159,7 +162,10 @@ class EntryInfo:
 
 @dataclass(frozen=True, slots=True)
 class BackendStats:
-    """Totals of a store; `collections` maps a name to (entries, bytes)."""
+    """Totals of a store; `collections` maps a name to (entries, bytes).
+
+    Where `estimated`, entries and bytes are from a sample.
+    """
 
     entries: int = 0
     bytes: int = 0
@@ -167,6 +173,7 @@ class BackendStats:
     quarantined: int = 0
     oldest_use: float | None = None
     newest_use: float | None = None
+    estimated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -340,7 +347,10 @@ class SupportsStats(Protocol):
     """A store that can count what it holds."""
 
     async def stats(self) -> BackendStats:
-        """Return totals, in memory that does not grow with the number of entries."""
+        """Return totals, in memory that does not grow with the number of entries.
+
+        A store that would have to read too much for them estimates, and says so.
+        """
         ...
 
 

@@ -20,7 +20,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from functools import partial
 from typing import Final
 
-from ..errors import BackendError, BackendUnavailableError
+from ..errors import BackendError, BackendUnavailableError, LLMCacheError
 from ._circuit import Circuit
 from ._closing import AsyncClosing
 from ._loop_bound import own_tasks, spawn
@@ -36,11 +36,14 @@ from .base import (
     VersionedEntry,
 )
 from .postgres import PostgresBackend
+from .powers import Copied, FoundEntry, Order, Sought
 from .redis import RedisBackend
 
 __all__ = ["HybridRedisPostgreSQLCache"]
 
 _PAY_EVERY: Final = 1.0
+# Who writes into a key's bucket while it is being copied makes the copy void.
+_ATTEMPTS: Final = 3
 _MOST_OWED: Final = 100_000
 
 
@@ -71,10 +74,25 @@ class HybridRedisPostgreSQLCache(AsyncClosing):
         self._tasks: set[asyncio.Task[None]] = set()
         self._paying: set[asyncio.Task[None]] = set()
         self._owed: dict[tuple[str, str], int] = {}
+        self.near_hits = self.far_hits = 0
+        """Entries that Redis and that Postgres gave, in this process."""
 
     async def open(self) -> None:
-        """Connect to Postgres now, and make or upgrade the schema; raises as `PostgresBackend.open`."""
-        await self.postgres.open()
+        """Connect to both now, and make or upgrade the schema.
+
+        Raises:
+            ConfigurationError, BackendUnavailableError: as the two backends' `open`;
+                where both fail, with what Redis said as a note.
+        """
+        try:
+            await self.postgres.open()
+        except LLMCacheError as error:
+            try:
+                await self.redis.open()
+            except LLMCacheError as other:
+                error.add_note(str(other))
+            raise
+        await self.redis.open()
 
     # --- the map ----------------------------------------------------------------------------
 
@@ -89,6 +107,7 @@ class HybridRedisPostgreSQLCache(AsyncClosing):
         except BackendError as error:
             failure = error
             self._warner.warn("get", type(error).__name__, str(error))
+        self.near_hits += len(near)
         missing = [key for key in keys if key not in near]
         if not missing:
             return near
@@ -100,6 +119,7 @@ class HybridRedisPostgreSQLCache(AsyncClosing):
                 raise
             self._warner.warn("get", type(error).__name__, str(error))
             return near
+        self.far_hits += len(found)
         if found and failure is None:
             spawn(self._tasks, self._fill(collection, list(found.values()), tickets))
         return {**near, **{key: entry.data for key, (entry, _) in found.items()}}
@@ -211,8 +231,55 @@ class HybridRedisPostgreSQLCache(AsyncClosing):
             await self.postgres.touch(collection, uses)
 
     async def stats(self) -> BackendStats:
-        """Return the totals of Postgres."""
+        """Return the totals of Postgres; of a large table, estimated."""
         return await self.postgres.stats()
+
+    async def count(self) -> BackendStats:
+        """Return the totals of Postgres, however long it takes."""
+        return await self.postgres.count()
+
+    async def names(self) -> Sequence[str]:
+        """Return the names of the collections that have entries."""
+        return await self.postgres.names()
+
+    def find(self, collection: str, sought: Sought, /) -> AsyncIterator[FoundEntry]:
+        """Yield what Postgres has that matches."""
+        return self.postgres.find(collection, sought)
+
+    def ranked(self, collection: str, order: Order, /) -> AsyncIterator[EntryInfo]:
+        """Yield what Postgres has, the best first."""
+        return self.postgres.ranked(collection, order)
+
+    async def room(self) -> int | None:
+        """Return the bytes that Redis can still take, `None` if it has no ceiling or hides it."""
+        return await self.redis.room()
+
+    async def warm(self, collection: str, keys: Sequence[str], /) -> Copied:
+        """Copy those of `keys` that Redis does not have from Postgres.
+
+        What is written into a key's bucket meanwhile keeps the copy out: it is then made
+        anew, a few times.
+        """
+        copied = size = present = 0
+        absent: Sequence[str] = keys
+        for attempt in range(_ATTEMPTS):
+            with self._near.use("warm"):
+                tickets = await self.redis.missing(collection, absent)
+            if not attempt:
+                present = len(keys) - len(tickets)
+            if not tickets:
+                break
+            with self._far.use("warm"):
+                found = await self.postgres.get_versions(collection, list(tickets))
+            entries = list(found.values())
+            with self._near.use("warm"):
+                taken = await self.redis.fill(collection, entries, tickets)
+            copied += taken
+            size += sum(len(each.entry.data) for each in entries) * taken // max(1, len(entries))
+            if taken == len(entries):
+                break
+            absent = list(found)
+        return Copied(copied, size, present)
 
     async def prune(
         self, collection: str | None = None, /, *, max_bytes: int | None = None

@@ -19,9 +19,10 @@ from ._closing import AsyncClosing
 from ._loop_bound import LoopBound, spawn
 from ._pg_copy import Loaded, load
 from ._pg_database import Database, check_dsn
+from ._pg_finding import Finding
 from ._pg_partition import partition
 from ._pg_prune import Pruning
-from ._pg_sql import statements, storable
+from ._pg_sql import as_text, statements
 from .base import (
     BackendStats,
     EntryInfo,
@@ -35,6 +36,7 @@ from .base import (
     check_key,
     check_keys,
 )
+from .powers import FoundEntry, Order, Sought
 
 __all__ = ["PostgresBackend"]
 
@@ -86,11 +88,12 @@ class PostgresBackend(AsyncClosing):
             migrate=migrate,
         )
         self._reads = Batches(self._read)
+        self._finding = Finding(self._database.fetch)
         self._leases = _Leases(self._database)
         self._pruning = Pruning(self._database)
 
     async def open(self) -> None:
-        """Connect now, and make or upgrade the schema.
+        """Connect now, make or upgrade the schema, and check that this user may use it.
 
         Raises:
             ConfigurationError: wrong password, no such database, no privilege, a schema
@@ -98,6 +101,11 @@ class PostgresBackend(AsyncClosing):
             BackendUnavailableError: the server cannot be reached.
         """
         await self._database.open()
+        sql = statements("migrate.sql")["lacking"]
+        lacking = [row["lacking"] for row in await self._database.fetch("open", sql)]
+        if lacking:
+            msg = f"Postgres: the user of pg_dsn needs, and has not: {', '.join(lacking)}"
+            raise ConfigurationError(msg)
 
     async def upgrade(self) -> list[int]:
         """Apply the migrations that are missing, and return their numbers; raises as `open`."""
@@ -172,10 +180,11 @@ class PostgresBackend(AsyncClosing):
             collection,
             [row.key for row in rows],
             [row.data for row in rows],
-            [None if row.model is None else storable(row.model) for row in rows],
-            [orjson.dumps([storable(tag) for tag in row.tags]).decode() for row in rows],
+            [as_text(row.model) for row in rows],
+            [orjson.dumps([as_text(tag) for tag in row.tags]).decode() for row in rows],
             [row.created_at for row in rows],
             [row.keep_until for row in rows],
+            [as_text(row.answered_by) for row in rows],
         )
         return [VersionedEntry(last[key], version) for key, version in stored]
 
@@ -259,16 +268,24 @@ class PostgresBackend(AsyncClosing):
         await self._run("touch", check_collection(collection), keys, list(uses.values()))
 
     async def stats(self) -> BackendStats:
-        """Return totals."""
-        rows = await self._run("stats")
-        return BackendStats(
-            entries=sum(row["entries"] for row in rows),
-            bytes=sum(row["bytes"] for row in rows),
-            collections={row["collection"]: (row["entries"], row["bytes"]) for row in rows},
-            quarantined=await self._count("quarantined"),
-            oldest_use=min((row["oldest"] for row in rows), default=None),
-            newest_use=max((row["newest"] for row in rows), default=None),
-        )
+        """Return totals: counted while the table is below 32 MiB, else from a sample of as much."""
+        return await self._finding.stats(await self._count("quarantined"))
+
+    async def count(self) -> BackendStats:
+        """Return the totals of every entry; reads the whole table, 64 MiB at a time."""
+        return await self._finding.count(await self._count("quarantined"))
+
+    async def names(self) -> Sequence[str]:
+        """Return the names of the collections that have entries."""
+        return await self._finding.names()
+
+    def ranked(self, collection: str, order: Order, /) -> AsyncIterator[EntryInfo]:
+        """Yield the entries of a collection, the best first."""
+        return self._finding.ranked(check_collection(collection), order)
+
+    def find(self, collection: str, sought: Sought, /) -> AsyncIterator[FoundEntry]:
+        """Yield the entries that match, by one index, or a look through the table if they are many."""
+        return self._finding.find(check_collection(collection), sought)
 
     async def prune(
         self, collection: str | None = None, /, *, max_bytes: int | None = None

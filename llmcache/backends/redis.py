@@ -20,6 +20,7 @@ from ._batches import Batches
 from ._closing import AsyncClosing
 from ._loop_bound import spawn
 from ._redis_client import RedisClient, check_url
+from ._redis_totals import SAMPLE, counted, on_all, room_of, sampled
 from .base import (
     BackendStats,
     EntryInfo,
@@ -110,6 +111,26 @@ class RedisBackend(AsyncClosing):
         values = await self._client.mget("get", places)
         return dict(zip([*keys, *buckets], values, strict=True))
 
+    async def missing(self, collection: str, keys: Sequence[str], /) -> Mapping[str, bytes]:
+        """Return those of `keys` that are not here, each with its ticket for `fill`.
+
+        Moves no entry, and is no use of one.
+        """
+        check_collection(collection)
+        places = [self._place(collection, check_key(key)) for key in keys]
+        counters = [self._counter(collection, key) for key in keys]
+        if not places:
+            return {}
+        async with self._client.use("missing") as client:
+            # First: what changes between the two is then noticed.
+            tickets = await client.mget(counters)
+            pipeline = client.pipeline(transaction=False)
+            for place in places:
+                pipeline.exists(place)
+            there = await pipeline.execute()
+        asked = zip(keys, tickets, there, strict=True)
+        return {key: ticket or b"" for key, ticket, is_there in asked if not is_there}
+
     async def put(self, collection: str, entries: Sequence[StoredEntry], /) -> None:
         """Store `entries`, each as the newest, for as long as both times to live allow."""
         await self.put_newer(collection, [VersionedEntry(entry) for entry in entries])
@@ -174,6 +195,33 @@ class RedisBackend(AsyncClosing):
                     batch = []
             for info in await self._infos(client, batch):
                 yield info
+
+    async def open(self) -> None:
+        """Connect now, and check that this user may do what calls will need.
+
+        Raises:
+            ConfigurationError: wrong password, no such database, no privilege, a replica
+                that takes no writes; the message says what to do.
+            BackendUnavailableError: the server cannot be reached, or is full.
+        """
+        place = f"{self._tag('open')}:l:{secrets.token_hex(8)}"
+        token = secrets.token_bytes(16)
+        try:
+            async with self._client.use("open") as client:
+                await client.set(place, token, nx=True, px=int(self._lease * 1000))
+            await self._client.run("open", "release", [place], [token])
+        except ValueError as error:
+            if isinstance(error, ConfigurationError):
+                raise
+            raise ConfigurationError(f"redis_url: {error}") from error
+
+    async def room(self) -> int | None:
+        """Return the bytes that the server can still take, `None` if it has no ceiling or hides it."""
+        try:
+            async with self._client.use("room") as client:
+                return await room_of(client)
+        except (BackendUnavailableError, LookupError, TypeError, ValueError):
+            return None
 
     async def aclose(self) -> None:
         """Stop renewing leases, and close the client if it is ours."""
@@ -247,22 +295,18 @@ class RedisBackend(AsyncClosing):
         return int(value or 0)
 
     async def stats(self) -> BackendStats:
+        """Return totals; of a server with more than 20,000 keys, estimated from as many."""
+        async with self._client.use("stats") as client:
+            keys = await client.dbsize(**on_all(client))
+            if keys > SAMPLE:
+                return await sampled(client, self._prefix, self._infos, keys)
+        return await self.count()
+
+    async def count(self) -> BackendStats:
         """Return totals; asks for the size of every entry."""
-        sizes: dict[str, tuple[int, int]] = {}
-        async for info in self.scan():
-            count, size = sizes.get(info.collection, (0, 0))
-            sizes[info.collection] = (count + 1, size + info.size)
-        aside = 0
         pattern = f"{_literal(self._prefix)}:{{*}}:c:*"
         async with self._client.use("stats") as client:
-            async for _ in client.scan_iter(match=pattern, count=_BATCH):
-                aside += 1
-        return BackendStats(
-            entries=sum(count for count, _ in sizes.values()),
-            bytes=sum(size for _, size in sizes.values()),
-            collections=sizes,
-            quarantined=aside,
-        )
+            return await counted(self.scan(), client.scan_iter(match=pattern, count=_BATCH))
 
     # --- inside ---------------------------------------------------------------------------------
 

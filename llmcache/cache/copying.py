@@ -110,7 +110,15 @@ async def copy_entries(
 
 def stored_entry(entry: CacheEntry, data: bytes) -> StoredEntry:
     """Return an entry with its frame, as a store takes it."""
-    return StoredEntry(entry.key, data, entry.model, entry.tags, entry.created_at, entry.keep_until)
+    return StoredEntry(
+        key=entry.key,
+        data=data,
+        model=entry.model,
+        tags=entry.tags,
+        created_at=entry.created_at,
+        keep_until=entry.keep_until,
+        answered_by=entry.answered_by or "",
+    )
 
 
 async def write_entries(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -63,15 +63,15 @@ class Explanation:
 
 
 async def entries(
-    store: Store, collection: str | None
+    store: Store, collection: str | None, infos: AsyncIterator[EntryInfo] | None = None
 ) -> AsyncGenerator[tuple[EntryInfo, CacheEntry | BackendError], None]:
-    """Yield everything in a store, or what is wrong with it; a hundred at a time are in memory.
+    """Yield the entries of `infos` (default: all), or what is wrong with one; a hundred at a time.
 
     Raises:
         BackendError: the store failed.
     """
     batch: list[EntryInfo] = []
-    async for info in store.backend.scan(collection):
+    async for info in store.backend.scan(collection) if infos is None else infos:
         if batch and (info.collection != batch[0].collection or len(batch) >= _BATCH):
             for found in await _loaded(store, batch):
                 yield found

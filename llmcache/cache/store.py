@@ -171,6 +171,11 @@ class Store:
     def _can_open(self, found: Mapping[str, bytes]) -> bool:
         return all(map(self.codec.can_open, found.values()))
 
+    async def watch(self, collection: str) -> None:
+        """Learn the revision before entries are held: what changes from then on is noticed."""
+        if collection not in self._looked_at:
+            await self._first_look(collection, Budget(self._background))
+
     async def _first_look(self, collection: str, budget: Budget) -> None:
         """Learn the revision before the first entry is held: later changes are then noticed."""
         self._looked_at[collection] = time.monotonic() + self._coherence
@@ -249,6 +254,7 @@ class Store:
                 tags=entry.tags,
                 created_at=entry.created_at,
                 keep_until=entry.keep_until,
+                answered_by=entry.answered_by or "",
             )
             for entry, each in zip(entries, parts, strict=True)
         ]

@@ -56,6 +56,9 @@ class ProviderOptions(TypedDict, total=False):
     """Time to live and other defaults of every call."""
     cache_options: Mapping[str, Any] | None
     """More arguments of `CacheManager`, such as `memory_bytes`."""
+    strict: bool
+    """`async with`, `open` and `warm_cache` raise when the cache's servers do not work, instead
+    of a warning from the first call. Calls never do. Default: `False`."""
     key_rules: KeyRules
     """Which requests count as equal beyond the safe rules."""
     tenant: str | None
@@ -125,7 +128,12 @@ class HTTPProvider(CachedProvider):
             manager.register(dialect)
         shared = options.get("cache") is not None
         enabled = shared or options.get("cache_backend", "fs") is not None
-        super().__init__(manager, owns_cache=not shared, enabled=enabled)
+        super().__init__(
+            manager,
+            owns_cache=not shared,
+            enabled=enabled,
+            strict=options.get("strict", False),
+        )
 
     def __repr__(self) -> str:
         """Return what tells providers apart, and no credential."""

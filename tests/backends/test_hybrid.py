@@ -191,6 +191,26 @@ def test_a_circuit_opens_after_refusals_and_closes_after_one_success() -> None:
     assert [call(fails=False), call(fails=True), call(fails=True)] == [True] * 3
 
 
+async def test_many_that_fail_at_once_open_a_circuit_once() -> None:
+    now = 0.0
+    circuit = Circuit("redis", clock=lambda: now)
+    release = asyncio.Event()
+
+    async def call() -> None:
+        with circuit.use("get"):
+            await release.wait()
+            raise BackendUnavailableError("slow")
+
+    calls = [asyncio.create_task(call()) for _ in range(50)]
+    await asyncio.sleep(0)
+    now += 1.0
+    release.set()
+    await asyncio.gather(*calls, return_exceptions=True)
+    assert circuit.is_open
+    now += 1.1
+    assert not circuit.is_open, "the pause is that of one failure"
+
+
 async def test_only_one_call_tries_a_store_that_was_down() -> None:
     now = 0.0
     circuit = Circuit("redis", clock=lambda: now)

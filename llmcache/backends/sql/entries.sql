@@ -14,11 +14,14 @@ FROM llmcache.entries WHERE collection = $1 AND key = $2;
 
 -- name: put
 WITH put AS (
-    INSERT INTO llmcache.entries (collection, key, data, model, tags, created_at, keep_until)
-    SELECT $1, t.key, t.data, t.model,
-           ARRAY(SELECT jsonb_array_elements_text(t.tags::jsonb)), t.created_at, t.keep_until
-    FROM unnest($2::text[], $3::bytea[], $4::text[], $5::text[], $6::float8[], $7::float8[])
-        AS t (key, data, model, tags, created_at, keep_until)
+    INSERT INTO llmcache.entries (
+        collection, key, data, model, tags, created_at, keep_until, answered_by
+    )
+    SELECT $1, t.key, t.data, t.model, ARRAY(SELECT jsonb_array_elements_text(t.tags::jsonb)),
+           t.created_at, t.keep_until, t.answered_by
+    FROM unnest(
+        $2::text[], $3::bytea[], $4::text[], $5::text[], $6::float8[], $7::float8[], $8::text[]
+    ) AS t (key, data, model, tags, created_at, keep_until, answered_by)
     ORDER BY t.key COLLATE "C"
     ON CONFLICT (collection, key) DO UPDATE SET
         data = excluded.data,
@@ -26,6 +29,7 @@ WITH put AS (
         tags = excluded.tags,
         created_at = excluded.created_at,
         keep_until = excluded.keep_until,
+        answered_by = excluded.answered_by,
         -- What tells it from a row that is new: partitions have no `xmax` to return.
         stored_at = now() - interval '1 microsecond',
         -- Drawn once the row is ours: the last writer has the highest.
@@ -121,13 +125,6 @@ SELECT data FROM llmcache.dictionaries WHERE collection = $1 ORDER BY number;
 
 -- name: put_dictionary
 INSERT INTO llmcache.dictionaries (collection, data) VALUES ($1, $2);
-
--- name: stats
-SELECT e.collection, count(*) AS entries, sum(octet_length(e.data))::bigint AS bytes,
-       extract(epoch FROM min(coalesce(u.used_at, e.stored_at)))::float8 AS oldest,
-       extract(epoch FROM max(coalesce(u.used_at, e.stored_at)))::float8 AS newest
-FROM llmcache.entries AS e LEFT JOIN llmcache.uses AS u USING (collection, key)
-GROUP BY e.collection;
 
 -- name: quarantined
 SELECT count(*) FROM llmcache.quarantine;

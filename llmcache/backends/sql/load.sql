@@ -7,7 +7,8 @@ CREATE TEMPORARY TABLE llmcache_loaded (
     model text,
     tags text[] NOT NULL,
     created_at double precision NOT NULL,
-    keep_until double precision
+    keep_until double precision,
+    answered_by text
 ) ON COMMIT DROP;
 ALTER TABLE llmcache_loaded ALTER COLUMN data SET STORAGE EXTERNAL;
 
@@ -15,8 +16,8 @@ ALTER TABLE llmcache_loaded ALTER COLUMN data SET STORAGE EXTERNAL;
 -- As `put` does it. $1: the collection, $2: what happens to a key that is there.
 WITH put AS (
     INSERT INTO llmcache.entries AS e
-        (collection, key, data, model, tags, created_at, keep_until)
-    SELECT $1, key, data, model, tags, created_at, keep_until
+        (collection, key, data, model, tags, created_at, keep_until, answered_by)
+    SELECT $1, key, data, model, tags, created_at, keep_until, answered_by
     FROM pg_temp.llmcache_loaded
     ORDER BY key
     ON CONFLICT (collection, key) DO UPDATE SET
@@ -25,6 +26,7 @@ WITH put AS (
         tags = excluded.tags,
         created_at = excluded.created_at,
         keep_until = excluded.keep_until,
+        answered_by = excluded.answered_by,
         stored_at = now() - interval '1 microsecond',
         version = nextval('llmcache.versions')
     WHERE $2::text = 'replace' OR ($2::text = 'newer' AND e.created_at < excluded.created_at)
