@@ -50,8 +50,9 @@ async def turn(
     """Hold the lease of `place`; yield what `look` found, if somebody else made it meanwhile.
 
     Waits for another holder at most `patience` seconds, then goes on without a
-    lease: a process that hangs must not make others hang. The waiting is not
-    charged to `budget`, which is for the store's own slowness.
+    lease: a process that hangs must not make others hang. Neither the waiting nor the
+    asking in between is charged to `budget`, which is for the store's own slowness; but
+    asking once that takes all that is left of it is the end of both.
     """
     lease, found = await _take(store, place, budget, patience, look)
     try:
@@ -70,8 +71,10 @@ async def _take(
     pause = _FIRST_PAUSE
     while True:
         everybodys: Lease | None = _Everybodys()
-        lease = await guard.run("lease", lambda: backend.try_lease(*place), budget, everybodys)
+        asking = Budget(budget.left)
+        lease = await guard.run("lease", lambda: backend.try_lease(*place), asking, everybodys)
         if lease is not None:
+            budget.left = asking.left
             # Between our look before and now, its holder may have stored the answer and left.
             try:
                 return lease, await look(budget)
@@ -83,6 +86,8 @@ async def _take(
             return _Everybodys(), None
         await asyncio.sleep(pause)
         pause = min(pause * 1.5, _LONGEST_PAUSE)
-        found = await look(budget)
+        found = await look(asking)
         if found is not None:
             return _Everybodys(), found
+        if asking.left <= 0:
+            budget.left = 0.0
