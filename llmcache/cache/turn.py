@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
-from ..backends.base import Lease, SupportsLease
+from ..backends.base import EverybodysLease, Lease, SupportsLease
 from .guard import Budget
 from .store import Store
 from .tier import Held
@@ -29,13 +29,6 @@ Look = Callable[[Budget], Awaitable[Held | None]]
 
 async def _nothing(_: Budget) -> None:
     return None
-
-
-class _Everybodys:
-    """A lease that no store gave: everybody has it."""
-
-    async def release(self) -> None:
-        """Nothing to give up."""
 
 
 @asynccontextmanager
@@ -66,11 +59,11 @@ async def _take(
 ) -> tuple[Lease, Held | None]:
     backend, guard = store.backend, store.guard
     if not isinstance(backend, SupportsLease):
-        return _Everybodys(), None
+        return EverybodysLease(), None
     give_up = time.monotonic() + patience
     pause = _FIRST_PAUSE
     while True:
-        everybodys: Lease | None = _Everybodys()
+        everybodys: Lease | None = EverybodysLease()
         asking = Budget(budget.left)
         lease = await guard.run("lease", lambda: backend.try_lease(*place), asking, everybodys)
         if lease is not None:
@@ -83,11 +76,11 @@ async def _take(
                 raise
         if time.monotonic() >= give_up:
             guard.warn("lease", "patience", f"no answer from its holder within {patience:.3g} s")
-            return _Everybodys(), None
+            return EverybodysLease(), None
         await asyncio.sleep(pause)
         pause = min(pause * 1.5, _LONGEST_PAUSE)
         found = await look(asking)
         if found is not None:
-            return _Everybodys(), found
+            return EverybodysLease(), found
         if asking.left <= 0:
             budget.left = 0.0

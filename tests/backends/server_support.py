@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import asyncpg
 
@@ -28,9 +29,9 @@ async def own_database(server: PostgresServer) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def emptied(url: str) -> AsyncIterator[PostgresBackend]:
+async def emptied(url: str, **options: Any) -> AsyncIterator[PostgresBackend]:
     """Yield a backend without entries: making a database for each test would take most of the time."""
-    async with PostgresBackend(url) as backend:
+    async with PostgresBackend(url, **options) as backend:
         await backend.open()
         connection = await asyncpg.connect(url)
         await connection.execute(
