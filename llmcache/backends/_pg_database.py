@@ -126,7 +126,7 @@ class Database:
         driver = _driver()
         pool: Any = await driver.create_pool(
             self._dsn,
-            min_size=1,
+            min_size=0,  # to hold one open, the pool would retry by itself, with a log of its own
             max_size=self._max_connections,
             command_timeout=self._timeout,
             timeout=self._timeout,

@@ -80,6 +80,8 @@ class HybridRedisPostgreSQLCache(AsyncClosing):
         except BackendError as error:
             failure = error
             self._warner.warn("get", type(error).__name__, str(error))
+        # What Redis has yet to be told of, it may have as it was before.
+        near = {key: data for key, data in near.items() if (collection, key) not in self._owed}
         missing = [key for key in keys if key not in near]
         if not missing:
             return near
@@ -120,11 +122,14 @@ class HybridRedisPostgreSQLCache(AsyncClosing):
         """Finish what goes on behind the calls, and close both."""
         for task in own_tasks(self._paying):
             task.cancel()
-        while tasks := own_tasks(self._tasks):
-            await asyncio.wait(tasks)
-        await self._pay_once()
-        await self.postgres.aclose()
-        await self.redis.aclose()
+        try:
+            while tasks := own_tasks(self._tasks):
+                await asyncio.wait(tasks)
+            await self._pay_once()
+        finally:
+            # Whoever waits for us may be out of patience with a Redis that hangs.
+            await self.postgres.aclose()
+            await self.redis.aclose()
 
     # --- leases -------------------------------------------------------------------------------
 
@@ -212,13 +217,16 @@ class HybridRedisPostgreSQLCache(AsyncClosing):
             await self._pay_once()
 
     async def _pay_once(self) -> None:
+        """Tell Redis, even while calls leave it alone: the sooner it knows, the better."""
         by_collection: dict[str, dict[str, int]] = {}
         for (collection, key), version in self._owed.items():
             by_collection.setdefault(collection, {})[key] = version
         for collection, versions in by_collection.items():
             newest = max(versions.values())
-            remove = partial(self.redis.remove, collection, list(versions), newest)
-            if not await self._try("pay", remove):
+            try:
+                await self.redis.remove(collection, list(versions), newest)
+            except BackendError as error:
+                self._warner.warn("pay", type(error).__name__, str(error))
                 return
             for key, version in versions.items():
                 if self._owed.get((collection, key)) == version:

@@ -50,21 +50,26 @@ class Guard:
     ) -> T:
         """Return what `work` returns, or `default` when it fails or the budget ends first.
 
-        Cancelling the call cancels the work. A `ConfigurationError` is raised: it
-        is the caller's mistake, not the store's failure.
+        Cancelling the call cancels the work, even where a store's library takes the
+        cancellation for itself. A `ConfigurationError` is raised: it is the caller's
+        mistake, not the store's failure.
         """
         if budget.left <= 0:
             return default
         started = time.monotonic()
         limit: asyncio.Timeout | None = None
+        cancellations = 0
         try:
             steps = work().__await__()
             # Memory and local files answer in the first step. Starting it by hand spares them
             # the timer, which costs as much as the file.
             first = next(steps)
             budget.note_waiting()
+            cancellations = _cancellations()
             async with asyncio.timeout(budget.left) as limit:
-                return await _resumed(steps, first)
+                found = await _resumed(steps, first)
+            _check_wanted(cancellations)
+            return found
         except StopIteration as done:
             answer: T = done.value
             return answer
@@ -75,6 +80,8 @@ class Guard:
             reason = f"no answer within {budget.left:.3g} s" if ours else str(error)
             self.warn(operation, "timeout", reason)
         except Exception as error:  # noqa: BLE001 - whatever a store raises, the call goes on
+            if limit is not None:
+                _check_wanted(cancellations)
             self.warn(operation, type(error).__name__, str(error))
         finally:
             budget.left -= time.monotonic() - started
@@ -84,6 +91,23 @@ class Guard:
         """Count a failure, and log a warning of it, unless the same was said a moment ago."""
         self.failures += 1
         self._warner.warn(operation, kind, reason)
+
+
+def _cancellations() -> int:
+    """Return how often the running task was asked to end."""
+    task = asyncio.current_task()
+    return 0 if task is None else task.cancelling()
+
+
+def _check_wanted(before: int) -> None:
+    """End the call if its end was asked for since, and somebody kept that from us.
+
+    `asyncio.wait_for` does before Python 3.12 (python/cpython#86296), and redis-py sends
+    every command through it; drivers that lose a connection while they are cancelled
+    raise what that is to them.
+    """
+    if _cancellations() > before:
+        raise asyncio.CancelledError
 
 
 def _rest(steps: Generator[Any, Any, T], signal: Any) -> Generator[Any, Any, T]:

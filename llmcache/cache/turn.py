@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from ..backends.base import EverybodysLease, Lease, SupportsLease
-from .guard import Budget
+from .guard import Budget, Guard
 from .store import Store
 from .tier import Held
 
@@ -63,9 +63,8 @@ async def _take(
     give_up = time.monotonic() + patience
     pause = _FIRST_PAUSE
     while True:
-        everybodys: Lease | None = EverybodysLease()
         asking = Budget(budget.left)
-        lease = await guard.run("lease", lambda: backend.try_lease(*place), asking, everybodys)
+        lease = await _try(guard, backend, place, asking)
         if lease is not None:
             budget.left = asking.left
             # Between our look before and now, its holder may have stored the answer and left.
@@ -84,3 +83,23 @@ async def _take(
             return EverybodysLease(), found
         if asking.left <= 0:
             budget.left = 0.0
+
+
+async def _try(
+    guard: Guard, backend: SupportsLease, place: tuple[str, str], budget: Budget
+) -> Lease | None:
+    """Return a lease, `None` when another has it, and everybody's when the store fails."""
+    given: Lease | None = None
+
+    async def take() -> Lease | None:
+        nonlocal given
+        given = await backend.try_lease(*place)
+        return given
+
+    everybodys: Lease | None = EverybodysLease()
+    try:
+        return await guard.run("lease", take, budget, everybodys)
+    except BaseException:
+        if given is not None:  # it came with the cancellation: nobody else would give it back
+            await guard.run("lease", given.release, Budget(_RELEASE), None)
+        raise
