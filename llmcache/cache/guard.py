@@ -68,8 +68,6 @@ class Guard:
             cancellations = _cancellations()
             async with asyncio.timeout(budget.left) as limit:
                 found = await _resumed(steps, first)
-            _check_wanted(cancellations)
-            return found
         except StopIteration as done:
             answer: T = done.value
             return answer
@@ -83,6 +81,9 @@ class Guard:
             if limit is not None:
                 _check_wanted(cancellations)
             self.warn(operation, type(error).__name__, str(error))
+        else:
+            _check_wanted(cancellations)
+            return found
         finally:
             budget.left -= time.monotonic() - started
         return default
