@@ -194,6 +194,7 @@ class RedisBackend(AsyncClosing):
             spawn(self._renewals, self._give_back(place, token))
             raise
         if not taken:
+            await self._client.run("lease", "no_lease", [place], [])
             return None
         lease.start(self._renewals, self._lease / 3)
         return lease
@@ -239,7 +240,7 @@ class RedisBackend(AsyncClosing):
         place = self._revision(check_collection(collection))
         async with self._client.use("revision") as client:
             value = await client.get(place)
-        return int(value or 0)
+        return int(value) if value and value.isdigit() else 0
 
     async def stats(self) -> BackendStats:
         """Return totals; asks for the size of every entry."""
