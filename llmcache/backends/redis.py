@@ -38,6 +38,8 @@ _WRITER: Final = b"w"
 _BATCH: Final = 500
 # Large values in one script would hold up everybody else on the server.
 _PUT_AT_ONCE: Final = 100
+# A hundred years; Redis adds the time to live to the time of day, and refuses what overflows.
+_FOR_EVER: Final = 100 * 366 * 86_400.0
 _KEEP_CORRUPT: Final = 7 * 86_400_000
 
 
@@ -141,7 +143,8 @@ class RedisBackend(AsyncClosing):
         times = [self._ttl] if self._ttl is not None else []
         if keep_until is not None:
             times.append(keep_until - now)
-        return max(1, int(min(times) * 1000)) if times else 0
+        left = min(times, default=_FOR_EVER)
+        return max(1, int(left * 1000)) if left < _FOR_EVER else 0
 
     async def delete(self, collection: str, keys: Sequence[str], /) -> int:
         """Remove `keys` and return how many existed."""

@@ -16,12 +16,14 @@ _TABLES = "entries, uses, revisions, dictionaries, quarantine"
 
 
 @asynccontextmanager
-async def own_database(server: PostgresServer) -> AsyncIterator[str]:
+async def own_database(
+    server: PostgresServer, tablespace: str = "pg_default"
+) -> AsyncIterator[str]:
     """Yield the URL of a new database."""
     name = f"t{uuid.uuid4().hex}"
     admin = await asyncpg.connect(server.url)
     try:
-        await admin.execute(f"CREATE DATABASE {name}")
+        await admin.execute(f"CREATE DATABASE {name} TABLESPACE {tablespace}")
         yield server.url.rpartition("/")[0] + f"/{name}"
         await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
     finally:

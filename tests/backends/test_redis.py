@@ -125,9 +125,10 @@ async def test_an_older_version_is_not_taken(redis: RedisBackend) -> None:
     assert await redis.put_newer("default", [new]) == 1
     assert await redis.put_newer("default", [old]) == 0
     assert dict(await redis.get("default", [key(1)])) == {}
+    newest = VersionedEntry(entry(1, b"newest"), 5)
     for _ in range(2):  # made twice, as after a lost connection
-        assert await redis.put_newer("default", [new]) == 1
-    assert (await redis.get("default", [key(1)]))[key(1)] == b"new"
+        assert await redis.put_newer("default", [newest]) == 1
+    assert (await redis.get("default", [key(1)]))[key(1)] == b"newest"
 
 
 async def test_versions_are_compared_as_numbers(redis: RedisBackend) -> None:
