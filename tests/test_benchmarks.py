@@ -17,7 +17,9 @@ _ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def report(
+    pg_engines: Any, redis_engines: Any, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Any]:
     target = tmp_path_factory.mktemp("benchmarks") / "report.json"
     only = ["--only", "coalescing", "--only", "imports"]
     command = [sys.executable, "-m", "benchmarks", "--quick", *only, "--json", str(target)]
@@ -37,7 +39,7 @@ def test_the_report_says_what_was_measured_and_on_what(report: dict[str, Any]) -
 
 def test_every_row_has_its_figures_and_its_verdict(report: dict[str, Any]) -> None:
     fields = {"group", "name", "unit", "median", "p10", "p99", "against", "ratio", "bar", "passed"}
-    assert len(report["rows"]) == 7
+    assert len(report["rows"]) == 9
     for row in report["rows"]:
         assert fields <= row.keys()
         assert not row["failed"], row["note"]
@@ -49,7 +51,7 @@ def test_identical_calls_at_once_reach_the_upstream_once(report: dict[str, Any])
     counted = [row for row in report["rows"] if row["group"] == "identical calls at once"]
     assert {row["median"] for row in counted} == {1}
     assert {row["details"]["distinct_texts"] for row in counted} == {1}
-    assert sorted(row["details"]["asked"] for row in counted) == [20, 20, 50, 200]
+    assert sorted(row["details"]["asked"] for row in counted) == [20, 20, 40, 40, 50, 200]
 
 
 def test_the_lock_of_the_peers_names_no_host_and_no_path() -> None:
