@@ -80,8 +80,9 @@ class HybridRedisPostgreSQLCache(AsyncClosing):
         except BackendError as error:
             failure = error
             self._warner.warn("get", type(error).__name__, str(error))
-        # What Redis has yet to be told of, it may have as it was before.
-        near = {key: data for key, data in near.items() if (collection, key) not in self._owed}
+        if self._owed:
+            # What Redis has yet to be told of, it may have as it was before.
+            near = {key: data for key, data in near.items() if (collection, key) not in self._owed}
         missing = [key for key in keys if key not in near]
         if not missing:
             return near
