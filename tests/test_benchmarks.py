@@ -17,7 +17,9 @@ _ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def report(
+    pg_engines: Any, redis_engines: Any, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Any]:
     return _run(tmp_path_factory.mktemp("benchmarks"), "coalescing", "imports")
 
 
@@ -42,7 +44,7 @@ def test_the_report_says_what_was_measured_and_on_what(report: dict[str, Any]) -
 
 def test_every_row_has_its_figures_and_its_verdict(report: dict[str, Any]) -> None:
     fields = {"group", "name", "unit", "median", "p10", "p99", "against", "ratio", "bar", "passed"}
-    assert len(report["rows"]) == 7
+    assert len(report["rows"]) == 9
     for row in report["rows"]:
         assert fields <= row.keys()
         assert not row["failed"], row["note"]
@@ -54,7 +56,7 @@ def test_identical_calls_at_once_reach_the_upstream_once(report: dict[str, Any])
     counted = [row for row in report["rows"] if row["group"] == "identical calls at once"]
     assert {row["median"] for row in counted} == {1}
     assert {row["details"]["distinct_texts"] for row in counted} == {1}
-    assert sorted(row["details"]["asked"] for row in counted) == [20, 20, 50, 200]
+    assert sorted(row["details"]["asked"] for row in counted) == [20, 20, 40, 40, 50, 200]
 
 
 @pytest.mark.usefixtures("pg_engines")

@@ -76,15 +76,22 @@ class Limit:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Raise `TimeoutError` in place of the cancellation that this time-out sent."""
+        """Raise `TimeoutError` in place of the cancellation that this time-out sent.
+
+        One that somebody else sent ends the block, even where the library inside kept it to
+        itself: `asyncio.wait_for` does before Python 3.12 (python/cpython#86296), and drivers
+        that lose a connection while they are cancelled raise what that is to them.
+        """
         self._running.due.pop(self, None)
         if self._timer is not None:
             self._timer.cancel()
-        # When somebody else cancelled as well, theirs goes on as it is.
         if self.rang:
-            alone = self._task.uncancel() <= self._cancelling
-            if alone and kind is asyncio.CancelledError:
-                raise TimeoutError from error
+            self._task.uncancel()
+        if self._task.cancelling() > self._cancelling:
+            if kind is not asyncio.CancelledError:
+                raise asyncio.CancelledError from error
+        elif self.rang and kind is asyncio.CancelledError:
+            raise TimeoutError from error
 
     def ring(self) -> None:
         """Cancel the task's work: time is over."""

@@ -31,11 +31,11 @@ _SCHEMES: Final = ("postgresql://", "postgres://")
 
 
 class _Opened:
-    """The pool of a loop, and whose turn it is to open it."""
+    """The pool of a loop, and the task that opens it."""
 
     def __init__(self) -> None:
         self.pool: Any = None
-        self.turn = asyncio.Lock()
+        self.opening: asyncio.Task[None] | None = None
         # Connections that wait for the next read.
         self.readers: list[Any] = []
 
@@ -140,17 +140,26 @@ class Database:
     async def open(self) -> Any:
         """Return the pool, with the schema there and up to date.
 
+        All that come meanwhile wait for one attempt. It goes on when they leave: were it
+        theirs, a server that is slow to open would be opened anew by every caller, and by
+        none to the end.
+
         Raises:
             ConfigurationError: wrong password, no such database, no privilege, a schema
                 of a later version; or one that is missing, where `migrate` is off.
             BackendUnavailableError: the server cannot be reached.
         """
         opened = self._bound.get()
-        async with opened.turn:
-            if opened.pool is None:
-                with translated("open"):
-                    opened.pool = await self._prepared()
+        if opened.pool is None:
+            if opened.opening is None or opened.opening.done():
+                opened.opening = asyncio.create_task(self._open(opened))
+                opened.opening.add_done_callback(_consume)
+            await asyncio.shield(opened.opening)
         return opened.pool
+
+    async def _open(self, opened: _Opened) -> None:
+        with translated("open"):
+            opened.pool = await self._prepared()
 
     async def upgrade(self) -> list[int]:
         """Apply the migrations that are missing, and return their numbers; raises as `open`."""
@@ -177,7 +186,7 @@ class Database:
         driver = _driver()
         pool: Any = await driver.create_pool(
             self._dsn,
-            min_size=0,  # one more is opened when it is needed, and none behind our back
+            min_size=0,  # to hold one open, the pool would retry by itself, with a log of its own
             max_size=max(1, self._max_connections - _READERS),
             command_timeout=self._timeout,
             timeout=self._timeout,
@@ -190,6 +199,9 @@ class Database:
     async def aclose(self) -> None:
         """Close the pool if it is ours."""
         opened = self._bound.get()
+        if opened.opening is not None and not opened.opening.done():
+            opened.opening.cancel()
+            await asyncio.wait({opened.opening})
         pool, opened.pool = opened.pool, None
         readers, opened.readers = opened.readers, []
         if pool is None or pool is self._given:
@@ -247,6 +259,12 @@ class Database:
 
 async def _as_it_is(_: Any) -> None:
     """Leave a connection as it is."""
+
+
+def _consume(task: asyncio.Task[None]) -> None:
+    """Let a failure that nobody waited for be no news."""
+    if not task.cancelled():
+        task.exception()
 
 
 async def _missing(connection: Any) -> list[int]:

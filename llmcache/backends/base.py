@@ -25,6 +25,7 @@ __all__ = [
     "Backend",
     "BackendStats",
     "EntryInfo",
+    "EverybodysLease",
     "Lease",
     "LoadReport",
     "OnConflict",
@@ -253,6 +254,13 @@ class Lease(Protocol):
     async def release(self) -> None:
         """Give it up. Idempotent; never raises."""
         ...
+
+
+class EverybodysLease:
+    """A lease that excludes nobody, where no store gives one."""
+
+    async def release(self) -> None:
+        """Nothing to give up."""
 
 
 @runtime_checkable

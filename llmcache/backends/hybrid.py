@@ -107,6 +107,9 @@ class HybridRedisPostgreSQLCache(AsyncClosing):
         except BackendError as error:
             failure = error
             self._warner.warn("get", type(error).__name__, str(error))
+        if self._owed:
+            # What Redis has yet to be told of, it may have as it was before.
+            near = {key: data for key, data in near.items() if (collection, key) not in self._owed}
         self.near_hits += len(near)
         missing = [key for key in keys if key not in near]
         if not missing:
@@ -120,8 +123,9 @@ class HybridRedisPostgreSQLCache(AsyncClosing):
             self._warner.warn("get", type(error).__name__, str(error))
             return near
         self.far_hits += len(found)
-        if found and failure is None:
-            spawn(self._tasks, self._fill(collection, list(found.values()), tickets))
+        fresh = [each for key, each in found.items() if key in tickets]
+        if fresh:
+            spawn(self._tasks, self._fill(collection, fresh, tickets))
         return {**near, **{key: entry.data for key, (entry, _) in found.items()}}
 
     async def put(self, collection: str, entries: Sequence[StoredEntry], /) -> None:
@@ -184,11 +188,14 @@ class HybridRedisPostgreSQLCache(AsyncClosing):
         """Finish what goes on behind the calls, and close both."""
         for task in own_tasks(self._paying):
             task.cancel()
-        while tasks := own_tasks(self._tasks):
-            await asyncio.wait(tasks)
-        await self._pay_once()
-        await self.postgres.aclose()
-        await self.redis.aclose()
+        try:
+            while tasks := own_tasks(self._tasks):
+                await asyncio.wait(tasks)
+            await self._pay_once()
+        finally:
+            # Whoever waits for us may be out of patience with a Redis that hangs.
+            await self.postgres.aclose()
+            await self.redis.aclose()
 
     # --- leases -------------------------------------------------------------------------------
 
@@ -323,13 +330,16 @@ class HybridRedisPostgreSQLCache(AsyncClosing):
             await self._pay_once()
 
     async def _pay_once(self) -> None:
+        """Tell Redis, even while calls leave it alone: the sooner it knows, the better."""
         by_collection: dict[str, dict[str, int]] = {}
         for (collection, key), version in self._owed.items():
             by_collection.setdefault(collection, {})[key] = version
         for collection, versions in by_collection.items():
             newest = max(versions.values())
-            remove = partial(self.redis.remove, collection, list(versions), newest)
-            if not await self._try("pay", remove):
+            try:
+                await self.redis.remove(collection, list(versions), newest)
+            except BackendError as error:
+                self._warner.warn("pay", type(error).__name__, str(error))
                 return
             for key, version in versions.items():
                 if self._owed.get((collection, key)) == version:

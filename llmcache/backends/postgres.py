@@ -26,6 +26,7 @@ from ._pg_sql import as_text, statements
 from .base import (
     BackendStats,
     EntryInfo,
+    EverybodysLease,
     Lease,
     LoadReport,
     OnConflict,
@@ -49,7 +50,7 @@ class PostgresBackend(AsyncClosing):
 
     The pool is opened by the first operation, and the schema made or upgraded then
     (`migrate=False` leaves that to `llmcache db upgrade`). Works behind PgBouncer in
-    transaction mode with `statement_cache_size=0` and `leases=False`.
+    transaction mode with `statement_cache_size=0`.
 
     Times that decide anything are the database's own: the clocks of the machines
     that use it need not agree.
@@ -65,12 +66,17 @@ class PostgresBackend(AsyncClosing):
         max_connections: int = 10,
         statement_timeout: float = 10.0,
         statement_cache_size: int = 100,
+        leases: bool | None = None,
         migrate: bool = True,
         max_bytes: int | None = None,
     ) -> None:
         """Name the database; nothing is connected yet. A `pool` that is given is never closed.
 
         `statement_timeout` is seconds; `max_bytes` the ceiling that `prune` evicts to.
+        `leases=False`: give a lease to everybody who asks. Advisory locks belong to a
+        session; who is given another one for every transaction would lock in this one and
+        unlock in that, and the lock stays. Default: `False` with `statement_cache_size=0`,
+        which is for such poolers, and `True` else.
 
         Raises:
             ConfigurationError: `pg_dsn` is not one of Postgres.
@@ -89,7 +95,8 @@ class PostgresBackend(AsyncClosing):
         )
         self._reads = Batches(self._read)
         self._finding = Finding(self._database.fetch)
-        self._leases = _Leases(self._database)
+        own_sessions = statement_cache_size > 0 if leases is None else leases
+        self._leases = _Leases(self._database) if own_sessions else None
         self._pruning = Pruning(self._database)
 
     async def open(self) -> None:
@@ -231,7 +238,8 @@ class PostgresBackend(AsyncClosing):
 
     async def aclose(self) -> None:
         """Free the leases, close the pool if it is ours. The object can go on being used."""
-        await self._leases.aclose()
+        if self._leases is not None:
+            await self._leases.aclose()
         await self._database.aclose()
 
     # --- leases -------------------------------------------------------------------------------
@@ -240,8 +248,10 @@ class PostgresBackend(AsyncClosing):
         """Return an advisory lock on `key`, or `None` when somebody else holds it.
 
         It is the session's: the server frees it when this process or its connection dies.
+        With `leases=False` everybody gets one.
         """
-        return await self._leases.acquire(f"{check_collection(collection)}/{check_key(key)}")
+        name = f"{check_collection(collection)}/{check_key(key)}"
+        return EverybodysLease() if self._leases is None else await self._leases.acquire(name)
 
     # --- what else a database can do -------------------------------------------------------------
 

@@ -41,6 +41,8 @@ _WRITER: Final = b"w"
 _BATCH: Final = 500
 # Large values in one script would hold up everybody else on the server.
 _PUT_AT_ONCE: Final = 100
+# A hundred years; Redis adds the time to live to the time of day, and refuses what overflows.
+_FOR_EVER: Final = 100 * 366 * 86_400.0
 _KEEP_CORRUPT: Final = 7 * 86_400_000
 
 
@@ -167,7 +169,8 @@ class RedisBackend(AsyncClosing):
         times = [self._ttl] if self._ttl is not None else []
         if keep_until is not None:
             times.append(keep_until - now)
-        return max(1, int(min(times) * 1000)) if times else 0
+        left = min(times, default=_FOR_EVER)
+        return max(1, int(left * 1000)) if left < _FOR_EVER else 0
 
     async def delete(self, collection: str, keys: Sequence[str], /) -> int:
         """Remove `keys` and return how many existed."""
@@ -247,6 +250,7 @@ class RedisBackend(AsyncClosing):
             spawn(self._renewals, self._give_back(place, token))
             raise
         if not taken:
+            await self._client.run("lease", "no_lease", [place], [])
             return None
         lease.start(self._renewals, self._lease / 3)
         return lease
@@ -292,7 +296,7 @@ class RedisBackend(AsyncClosing):
         place = self._revision(check_collection(collection))
         async with self._client.use("revision") as client:
             value = await client.get(place)
-        return int(value or 0)
+        return int(value) if value and value.isdigit() else 0
 
     async def stats(self) -> BackendStats:
         """Return totals; of a server with more than 20,000 keys, estimated from as many."""

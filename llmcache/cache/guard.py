@@ -51,8 +51,9 @@ class Guard:
     ) -> T:
         """Return what `work` returns, or `default` when it fails or the budget ends first.
 
-        Cancelling the call cancels the work. A `ConfigurationError` is raised: it
-        is the caller's mistake, not the store's failure.
+        Cancelling the call cancels the work, even where a store's library takes the
+        cancellation for itself. A `ConfigurationError` is raised: it is the caller's
+        mistake, not the store's failure.
         """
         if budget.left <= 0:
             return default

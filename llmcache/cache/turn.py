@@ -13,8 +13,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
-from ..backends.base import Lease, SupportsLease
-from .guard import Budget
+from ..backends.base import EverybodysLease, Lease, SupportsLease
+from .guard import Budget, Guard
 from .store import Store
 from .tier import Held
 
@@ -31,13 +31,6 @@ async def _nothing(_: Budget) -> None:
     return None
 
 
-class _Everybodys:
-    """A lease that no store gave: everybody has it."""
-
-    async def release(self) -> None:
-        """Nothing to give up."""
-
-
 @asynccontextmanager
 async def turn(
     store: Store,
@@ -50,8 +43,9 @@ async def turn(
     """Hold the lease of `place`; yield what `look` found, if somebody else made it meanwhile.
 
     Waits for another holder at most `patience` seconds, then goes on without a
-    lease: a process that hangs must not make others hang. The waiting is not
-    charged to `budget`, which is for the store's own slowness.
+    lease: a process that hangs must not make others hang. Neither the waiting nor the
+    asking in between is charged to `budget`, which is for the store's own slowness; but
+    asking once that takes all that is left of it is the end of both.
     """
     lease, found = await _take(store, place, budget, patience, look)
     try:
@@ -65,13 +59,14 @@ async def _take(
 ) -> tuple[Lease, Held | None]:
     backend, guard = store.backend, store.guard
     if not isinstance(backend, SupportsLease):
-        return _Everybodys(), None
+        return EverybodysLease(), None
     give_up = time.monotonic() + patience
     pause = _FIRST_PAUSE
     while True:
-        everybodys: Lease | None = _Everybodys()
-        lease = await guard.run("lease", lambda: backend.try_lease(*place), budget, everybodys)
+        asking = Budget(budget.left)
+        lease = await _try(guard, backend, place, asking)
         if lease is not None:
+            budget.left = asking.left
             # Between our look before and now, its holder may have stored the answer and left.
             try:
                 return lease, await look(budget)
@@ -80,9 +75,31 @@ async def _take(
                 raise
         if time.monotonic() >= give_up:
             guard.warn("lease", "patience", f"no answer from its holder within {patience:.3g} s")
-            return _Everybodys(), None
+            return EverybodysLease(), None
         await asyncio.sleep(pause)
         pause = min(pause * 1.5, _LONGEST_PAUSE)
-        found = await look(budget)
+        found = await look(asking)
         if found is not None:
-            return _Everybodys(), found
+            return EverybodysLease(), found
+        if asking.left <= 0:
+            budget.left = 0.0
+
+
+async def _try(
+    guard: Guard, backend: SupportsLease, place: tuple[str, str], budget: Budget
+) -> Lease | None:
+    """Return a lease, `None` when another has it, and everybody's when the store fails."""
+    given: Lease | None = None
+
+    async def take() -> Lease | None:
+        nonlocal given
+        given = await backend.try_lease(*place)
+        return given
+
+    everybodys: Lease | None = EverybodysLease()
+    try:
+        return await guard.run("lease", take, budget, everybodys)
+    except BaseException:
+        if given is not None:  # it came with the cancellation: nobody else would give it back
+            await guard.run("lease", given.release, Budget(_RELEASE), None)
+        raise

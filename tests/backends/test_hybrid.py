@@ -258,6 +258,26 @@ async def test_what_redis_missed_is_removed_when_it_is_reached_again(
         await asyncio.gather(*other._tasks)
 
 
+async def test_what_is_owed_is_not_read_and_is_paid_at_the_latest_when_closing(
+    postgres: PostgresBackend, redis: RedisBackend
+) -> None:
+    """Redis is back, and calls still leave it alone: who rewrote does not read the old, nor leave it."""
+    async with HybridRedisPostgreSQLCache(postgres=postgres, redis=redis) as hybrid:
+        await hybrid.put("default", [entry(1, b"old")])
+        with contextlib.suppress(BackendUnavailableError), hybrid._near.use("get"):
+            hybrid._near._refusals = 2
+            raise BackendUnavailableError("refused")
+        assert hybrid._near.is_open
+        await hybrid.put("default", [entry(1, b"new")])
+        assert hybrid._owed
+        hybrid._near._pause = 0.0  # closed, before anything was paid
+        assert (await redis.get("default", [key(1)]))[key(1)] == b"old"
+        assert (await hybrid.get("default", [key(1)]))[key(1)] == b"new"
+        hybrid._near._pause, hybrid._near._open_until = 30.0, time.monotonic() + 30.0
+    assert not hybrid._owed
+    assert dict(await redis.get("default", [key(1)])) == {}
+
+
 async def test_what_is_owed_is_bounded(
     hybrid: HybridRedisPostgreSQLCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:

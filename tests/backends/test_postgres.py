@@ -165,6 +165,34 @@ async def test_a_connection_that_was_lost_is_replaced(postgres: PostgresBackend)
     assert (await postgres.get("default", [key(1)]))[key(1)] == b"data"
 
 
+async def test_opening_goes_on_when_its_first_caller_leaves(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Callers that are shorter of time than the opening do not start it anew each time."""
+    prepare, attempts = database.Database._prepare, []
+
+    async def slow(self: database.Database, pool: Any) -> None:
+        attempts.append(pool)
+        await asyncio.sleep(0.3)
+        await prepare(self, pool)
+
+    monkeypatch.setattr(database.Database, "_prepare", slow)
+    async with PostgresBackend(dsn) as backend:
+        for _ in range(3):
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(backend.get("default", [key(1)]), 0.02)
+        assert dict(await backend.get("default", [key(1)])) == {}
+    assert len(attempts) == 1
+    async with PostgresBackend(dsn) as backend:  # closed while it opens
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(backend.get("default", [key(1)]), 0.02)
+    async with asyncpg.create_pool(dsn, min_size=1, max_size=1) as pool:
+        left = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+        async with asyncio.timeout(10):
+            while await pool.fetchval(left) > 1:
+                await asyncio.sleep(0.02)
+
+
 async def test_a_pool_that_was_given_is_used_and_stays_open(dsn: str) -> None:
     async with asyncpg.create_pool(dsn, min_size=1, max_size=3) as pool:
         async with PostgresBackend(pool=pool) as backend:
