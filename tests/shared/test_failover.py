@@ -34,14 +34,15 @@ async def shared(upstream: DemoUpstream, postgres_server: PostgresServer) -> Asy
 
         def make(redis_url: str) -> OpenAIProvider:
             backend = HybridRedisPostgreSQLCache(
-                postgres=PostgresBackend(dsn), redis=RedisBackend(redis_url)
+                postgres=PostgresBackend(dsn), redis=RedisBackend(redis_url, timeout=2.0)
             )
             return OpenAIProvider(
                 "demo",
                 base_url=upstream.base_url,
                 api_key="sk-test",
                 cache_backend=backend,
-                cache_options={"memory_bytes": 0},
+                # So long that Postgres is asked even where a busy machine is slow to give Redis up.
+                cache_options={"memory_bytes": 0, "deadline": 20.0},
             )
 
         yield make
