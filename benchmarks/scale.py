@@ -21,7 +21,7 @@ from .filling import BASE_URL, fill, prompt
 from .runner import Bar, Options, Row, Turn, interleave, row_of
 from .worker import ROOT, clean_environment
 
-__all__ = ["MIB", "open_provider", "rows"]
+__all__ = ["MIB", "hits_of", "open_provider", "rows"]
 
 _GROUP: Final = "scale"
 MIB: Final = 2**20
@@ -64,7 +64,7 @@ async def _hits(folders: dict[int, Path], rounds: int) -> list[Row]:
     async with AsyncExitStack() as stack:
         for count, folder in folders.items():
             provider = await stack.enter_async_context(open_provider(folder, memory_bytes=0))
-            turns[f"hit {count}"] = partial(_hit, provider, source, count)
+            turns[f"hit {count}"] = partial(hits_of, provider, source, count)
             turns[f"read {count}"] = partial(_plain_reads, source, _files(folder))
         samples = await interleave(turns, rounds=rounds, calls=100)
     small, large = folders
@@ -88,9 +88,10 @@ async def _hits(folders: dict[int, Path], rounds: int) -> list[Row]:
     ]
 
 
-async def _hit(
+async def hits_of(
     provider: OpenAIProvider, source: random.Random, count: int, calls: int
 ) -> list[float]:
+    """Return the microseconds of hits of random entries among the first `count`."""
     prompts = [prompt(source.randrange(count)) for _ in range(calls)]
     samples = []
     for text in prompts:
@@ -98,7 +99,7 @@ async def _hit(
         result = await provider.complete(text, cache_response=True)
         samples.append((time.perf_counter_ns() - started) / 1e3)
         if result.cache is None or result.cache.tier != "backend":
-            msg = f"not a hit of the filesystem: {result.cache}"
+            msg = f"not a hit of the store: {result.cache}"
             raise ValueError(msg)
         await asyncio.sleep(0)
     return samples

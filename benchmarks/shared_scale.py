@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 import time
 from collections.abc import Iterator
@@ -20,8 +19,9 @@ from llmcache.backends.redis import RedisBackend
 from llmcache.codec import Codec
 
 from . import exchange
-from .filling import BASE_URL, COLLECTION, prompt, stored
+from .filling import BASE_URL, COLLECTION, stored
 from .runner import Bar, Options, Row, Turn, interleave, row_of
+from .scale import hits_of
 from .shared import servers
 
 __all__ = ["rows"]
@@ -62,7 +62,7 @@ async def rows(options: Options) -> list[Row]:
             for backend in ("redis", "pg"):
                 provider = _provider(backend, dsn, url)
                 await stack.enter_async_context(provider)
-                turns[f"{backend} {count}"] = partial(_hits, provider, random.Random(5), asked)
+                turns[f"{backend} {count}"] = partial(hits_of, provider, random.Random(5), asked)
         samples = await interleave(turns, rounds=10 if options.quick else 60, calls=100)
     found = []
     for backend, title in (("redis", "Redis"), ("pg", "Postgres")):
@@ -141,19 +141,3 @@ async def _fill_redis(url: str, asked: int, count: int) -> None:
             await pad(keys=[place], args=[bytes(8) + sample, start, last])
     finally:
         await client.aclose()
-
-
-async def _hits(
-    provider: OpenAIProvider, source: random.Random, asked: int, calls: int
-) -> list[float]:
-    prompts = [prompt(source.randrange(asked)) for _ in range(calls)]
-    samples = []
-    for text in prompts:
-        started = time.perf_counter_ns()
-        result = await provider.complete(text, cache_response=True)
-        samples.append((time.perf_counter_ns() - started) / 1e3)
-        if result.cache is None or result.cache.tier != "backend":
-            msg = f"not a hit of the store: {result.cache}"
-            raise ValueError(msg)
-        await asyncio.sleep(0)
-    return samples
