@@ -1,8 +1,10 @@
 """Install what the tests need into a virtual environment, and run them there.
 
-    python3 tests/run.py [--venv FOLDER] [arguments for pytest …]
+    python3 tests/run.py [--venv FOLDER] [options of pytest …]
 
-Needs Python ≥ 3.11 with pip, and nothing else.
+Needs Python ≥ 3.11 with pip, and nothing else. Tests marked `alone` start many processes, or
+kill servers under load: they come last, one at a time. With a path or `-m` among the
+options, it is one run of what they choose.
 """
 
 from __future__ import annotations
@@ -34,7 +36,13 @@ def main() -> int:
             print(f"pip could not install: {' '.join(what)}", file=sys.stderr)
             return installed.returncode
     command = [str(python), "-m", "pytest", *(arguments or ["-n", "auto"])]
-    return subprocess.run(command, cwd=ROOT, check=False).returncode
+    if "-m" in arguments or any((ROOT / one.partition("::")[0]).exists() for one in arguments):
+        return subprocess.run(command, cwd=ROOT, check=False).returncode
+    phases = (["-m", "not alone"], ["-m", "alone", "-n", "0"])
+    codes = [
+        subprocess.run([*command, *phase], cwd=ROOT, check=False).returncode for phase in phases
+    ]
+    return max(codes)
 
 
 if __name__ == "__main__":

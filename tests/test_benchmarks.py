@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(300)]
+
 _ROOT = Path(__file__).resolve().parent.parent
 
 

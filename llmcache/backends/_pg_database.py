@@ -312,7 +312,13 @@ def translated(operation: str) -> Generator[None, None, None]:
 def _failures() -> tuple[type[Exception], ...]:
     """Return what asyncpg raises when a server refuses, or cannot be reached."""
     driver = _driver()
-    return (driver.PostgresError, driver.InterfaceError, OSError, TimeoutError)
+    return (
+        driver.PostgresError,
+        driver.InterfaceError,
+        driver.InternalClientError,  # of a connection that broke in the middle of something
+        OSError,
+        TimeoutError,
+    )
 
 
 def _ours(operation: str, error: Exception) -> BackendUnavailableError | ConfigurationError:
@@ -342,6 +348,7 @@ def _lost() -> tuple[type[Exception], ...]:
         driver.AdminShutdownError,
         driver.CrashShutdownError,
         driver.InterfaceError,
+        driver.InternalClientError,
         OSError,
     )
 

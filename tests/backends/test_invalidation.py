@@ -114,13 +114,13 @@ async def test_only_what_is_in_doubt_is_read(
     unsaid = [StoredEntry(key(n), Codec().encode(_entry(n, answered_by="m1"))) for n in (200, 201)]
     await hybrid.put("default", unsaid)
     read: list[str] = []
-    real = hybrid.read
+    real = hybrid.peek
 
     async def noted(collection: str, keys: Sequence[str], /) -> Any:
         read.extend(keys)
         return await real(collection, keys)
 
-    monkeypatch.setattr(hybrid, "read", noted)
+    monkeypatch.setattr(hybrid, "peek", noted)
     cache = CacheManager(hybrid)
     assert await cache.invalidate(tag="t3") == 10
     assert await cache.invalidate(older_than=5_050) == 2 + 49 - 5

@@ -25,6 +25,8 @@ from llmcache.backends.postgres import PostgresBackend
 from llmcache.testing.servers import PostgresServer, RedisServer, ServerEngine
 from llmcache.testing.upstream import Reply, Upstream, UpstreamRequest
 
+pytestmark = pytest.mark.alone
+
 _SECONDS = float(os.environ.get("LLMCACHE_CHAOS_SECONDS", "60"))
 _PROCESSES = 3
 _OWNED = 4

@@ -22,7 +22,7 @@ from llmcache.errors import BackendUnavailableError
 from llmcache.testing import DemoUpstream
 from llmcache.testing.servers import PostgresServer, RedisCluster, RedisServer, ServerEngine
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(120)]
 
 Shared = Callable[[str], OpenAIProvider]
 

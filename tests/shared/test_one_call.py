@@ -22,7 +22,7 @@ _HOW = ("complete", "stream")
 _LEASE = 5.0
 
 # The machine may be busy with other tests.
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(180)]
 
 
 @asynccontextmanager
