@@ -16,7 +16,7 @@ its deadline and not all of them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -25,9 +25,17 @@ from ._circuit import Circuit
 from ._closing import AsyncClosing
 from ._loop_bound import own_tasks, spawn
 from ._warner import Warner
-from .base import BackendStats, EntryInfo, Lease, PruneReport, StoredEntry, VersionedEntry
+from .base import (
+    BackendStats,
+    Change,
+    EntryInfo,
+    Lease,
+    PruneReport,
+    StoredEntry,
+    VersionedEntry,
+)
 from .postgres import PostgresBackend
-from .redis import RedisBackend
+from .redis import NO_REVISION, RedisBackend
 
 __all__ = ["HybridRedisPostgreSQLCache"]
 
@@ -97,19 +105,46 @@ class HybridRedisPostgreSQLCache(AsyncClosing):
 
     async def put(self, collection: str, entries: Sequence[StoredEntry], /) -> None:
         """Store `entries` in Postgres, then in Redis."""
+        await self.put_unless_newer(collection, entries, fence=None)
+
+    async def put_unless_newer(
+        self,
+        collection: str,
+        entries: Sequence[StoredEntry],
+        /,
+        *,
+        fence: int | None,
+        author: str = "",
+    ) -> Sequence[str]:
+        """As `put`, but what Postgres has above `fence` stays; return the keys of these."""
         with self._far.use("put"):
-            written = await self.postgres.put_versions(collection, entries)
-        if not await self._try("put", partial(self.redis.put_newer, collection, written)):
-            versions = {each.entry.key: each.version or 0 for each in written}
+            written = await self.postgres.put_versions(collection, entries, fence)
+        to_redis = partial(
+            self.redis.put_newer,
+            collection,
+            written.entries,
+            author=author,
+            revision=_told(written.revision),
+        )
+        if written.entries and not await self._try("put", to_redis):
+            versions = {each.entry.key: each.version or 0 for each in written.entries}
             self._owe(collection, versions)
+        return written.late
 
     async def delete(self, collection: str, keys: Sequence[str], /) -> int:
         """Remove `keys` from both, and return how many Postgres had."""
         with self._far.use("delete"):
-            removed, version = await self.postgres.remove(collection, keys)
-        if not await self._try("delete", partial(self.redis.remove, collection, keys, version)):
-            self._owe(collection, dict.fromkeys(keys, version))
-        return removed
+            removed = await self.postgres.remove(collection, keys)
+        from_redis = partial(
+            self.redis.remove,
+            collection,
+            keys,
+            removed.version,
+            revision=_told(removed.revision),
+        )
+        if not await self._try("delete", from_redis):
+            self._owe(collection, dict.fromkeys(keys, removed.version))
+        return removed.count
 
     async def scan(self, collection: str | None = None, /) -> AsyncIterator[EntryInfo]:
         """Yield the entries that Postgres has."""
@@ -138,6 +173,11 @@ class HybridRedisPostgreSQLCache(AsyncClosing):
         with self._far.use("lease"):
             return await self.postgres.try_lease(collection, key)
 
+    async def fence(self, collection: str, /) -> int:
+        """Return a version of Postgres, whoever gave the lease."""
+        with self._far.use("fence"):
+            return await self.postgres.fence(collection)
+
     # --- what else the two can do -------------------------------------------------------------
 
     async def quarantine(self, collection: str, key: str, data: bytes, /) -> None:
@@ -160,6 +200,14 @@ class HybridRedisPostgreSQLCache(AsyncClosing):
         """Return how many changes replaced or removed entries."""
         with self._far.use("revision"):
             return await self.postgres.revision(collection)
+
+    def news(self, collection: str, /) -> AsyncGenerator[Change, None]:
+        """Yield what happens in a collection, as Redis tells it.
+
+        What was written while Redis could not be reached is not told; the revision, which
+        Postgres counts, has it.
+        """
+        return self.redis.news(collection)
 
     async def touch(self, collection: str, uses: Mapping[str, int], /) -> None:
         """Add `uses` to the keys' counts and set their time of last use to the database's now."""
@@ -217,9 +265,16 @@ class HybridRedisPostgreSQLCache(AsyncClosing):
             by_collection.setdefault(collection, {})[key] = version
         for collection, versions in by_collection.items():
             newest = max(versions.values())
-            remove = partial(self.redis.remove, collection, list(versions), newest)
+            remove = partial(
+                self.redis.remove, collection, list(versions), newest, revision=NO_REVISION
+            )
             if not await self._try("pay", remove):
                 return
             for key, version in versions.items():
                 if self._owed.get((collection, key)) == version:
                     del self._owed[collection, key]
+
+
+def _told(revision: int | None) -> str:
+    """Return how the news name a revision of Postgres."""
+    return NO_REVISION if revision is None else str(revision)

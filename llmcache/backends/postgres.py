@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -23,8 +24,10 @@ from .base import (
     EntryInfo,
     Lease,
     PruneReport,
+    Removed,
     StoredEntry,
     VersionedEntry,
+    Written,
     check_collection,
     check_key,
 )
@@ -109,22 +112,35 @@ class PostgresBackend(AsyncClosing):
         """Return the entries that exist among `keys`, with what orders them among others of a key."""
         wanted = [check_key(key) for key in keys]
         rows = await self._run("get_versions", check_collection(collection), wanted)
+        now = time.time()
         return {
-            key: VersionedEntry(StoredEntry(key, data, keep_until=keep_until), version)
-            for key, data, version, keep_until in rows
+            key: VersionedEntry(StoredEntry(key, data, keep_until=_plus(left, now)), version)
+            for key, data, version, left in rows
         }
 
     async def put(self, collection: str, entries: Sequence[StoredEntry], /) -> None:
         """Store `entries` in one statement: all of them, or none."""
         await self.put_versions(collection, entries)
 
+    async def put_unless_newer(
+        self,
+        collection: str,
+        entries: Sequence[StoredEntry],
+        /,
+        *,
+        fence: int | None,
+        author: str = "",  # noqa: ARG002 - there are no news here for it to be named in
+    ) -> Sequence[str]:
+        """As `put`, but what was stored above `fence` stays; return the keys of these."""
+        return (await self.put_versions(collection, entries, fence)).late
+
     async def put_versions(
-        self, collection: str, entries: Sequence[StoredEntry], /
-    ) -> list[VersionedEntry]:
-        """As `put`; return the entries with their versions, the last of each key."""
+        self, collection: str, entries: Sequence[StoredEntry], fence: int | None = None, /
+    ) -> Written:
+        """As `put_unless_newer`; return what was stored with its versions, the last of each key."""
         check_collection(collection)
         last = {check_key(entry.key): entry for entry in entries}
-        rows = list(last.values())
+        rows, now = list(last.values()), time.time()
         stored = await self._run(
             "put",
             collection,
@@ -133,19 +149,20 @@ class PostgresBackend(AsyncClosing):
             [_text(row.model) for row in rows],
             [orjson.dumps([_text(tag) for tag in row.tags]).decode() for row in rows],
             [row.created_at for row in rows],
-            [row.keep_until for row in rows],
+            [_plus(row.keep_until, -now) for row in rows],
+            fence,
         )
-        return [VersionedEntry(last[key], version) for key, version in stored]
+        written = [VersionedEntry(last.pop(key), version) for key, version, _ in stored]
+        return Written(written, list(last), stored[0][2] if stored else None)
 
     async def delete(self, collection: str, keys: Sequence[str], /) -> int:
         """Remove `keys` and return how many existed."""
-        return (await self.remove(collection, keys))[0]
+        return (await self.remove(collection, keys)).count
 
-    async def remove(self, collection: str, keys: Sequence[str], /) -> tuple[int, int]:
+    async def remove(self, collection: str, keys: Sequence[str], /) -> Removed:
         """Remove `keys`; return how many existed, and a version above all that they had."""
         wanted = [check_key(key) for key in keys]
-        removed, version = (await self._run("delete", check_collection(collection), wanted))[0]
-        return removed, version
+        return Removed(*(await self._run("delete", check_collection(collection), wanted))[0])
 
     async def scan(self, collection: str | None = None, /) -> AsyncIterator[EntryInfo]:
         """Yield the entries of one collection, or of all, in the order of their keys."""
@@ -174,6 +191,11 @@ class PostgresBackend(AsyncClosing):
         It is the session's: the server frees it when this process or its connection dies.
         """
         return await self._leases.acquire(f"{check_collection(collection)}/{check_key(key)}")
+
+    async def fence(self, collection: str, /) -> int:
+        """Return a version that no entry is above now, and every later one is."""
+        check_collection(collection)
+        return await self._count("fence")
 
     # --- what else a database can do -------------------------------------------------------------
 
@@ -277,6 +299,10 @@ def _oldest(rows: Sequence[Any], surplus: int) -> list[tuple[str, str]]:
         going.append((collection, key))
         surplus -= size
     return going
+
+
+def _plus(moment: float | None, seconds: float) -> float | None:
+    return None if moment is None else moment + seconds
 
 
 def _text(value: str | None) -> str | None:

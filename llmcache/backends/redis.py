@@ -10,17 +10,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
-from ..errors import BackendUnavailableError, ConfigurationError
+from ..errors import ConfigurationError
 from ._closing import AsyncClosing
-from ._loop_bound import spawn
 from ._redis_client import RedisClient, check_url
+from ._redis_leases import RedisLease
+from ._redis_news import News
 from .base import (
     BackendStats,
+    Change,
     EntryInfo,
     Lease,
     StoredEntry,
@@ -35,6 +36,9 @@ _VERSION: Final = 8
 # What makes the newest of its moment.
 _NOW: Final = b""
 _WRITER: Final = b"w"
+_NOBODY: Final = "-"
+# Who tells a change and no revision of its own.
+NO_REVISION: Final = "-"
 _BATCH: Final = 500
 # Large values in one script would hold up everybody else on the server.
 _PUT_AT_ONCE: Final = 100
@@ -78,6 +82,7 @@ class RedisBackend(AsyncClosing):
         self._prefix = prefix
         self._lease = lease_seconds
         self._renewals: set[asyncio.Task[None]] = set()
+        self._news = News(self._client)
 
     # --- the map ----------------------------------------------------------------------------
 
@@ -109,22 +114,61 @@ class RedisBackend(AsyncClosing):
         """Store `entries`, each as the newest, for as long as both times to live allow."""
         await self.put_newer(collection, [VersionedEntry(entry) for entry in entries])
 
-    async def put_newer(self, collection: str, entries: Sequence[VersionedEntry], /) -> int:
-        """Store what was written, where nothing newer is known of; return how much was."""
-        return await self._store(collection, [(entry, _WRITER) for entry in entries])
+    async def put_unless_newer(
+        self,
+        collection: str,
+        entries: Sequence[StoredEntry],
+        /,
+        *,
+        fence: int | None,
+        author: str = "",
+    ) -> Sequence[str]:
+        """As `put`, but what was stored above `fence` stays; return the keys of these."""
+        last = list({entry.key: VersionedEntry(entry) for entry in entries}.values())
+        told = _Told(author or _NOBODY, "", fence)
+        return (await self._store(collection, [(each, _WRITER) for each in last], told))[1]
+
+    async def put_newer(
+        self,
+        collection: str,
+        entries: Sequence[VersionedEntry],
+        /,
+        *,
+        author: str = "",
+        revision: str = "",
+    ) -> int:
+        """Store what was written, where nothing newer is known of; return how much was.
+
+        `revision` is told with the change (empty: the one this store counts).
+        """
+        told = _Told(author or _NOBODY, revision)
+        return (await self._store(collection, [(each, _WRITER) for each in entries], told))[0]
 
     async def fill(
         self, collection: str, entries: Sequence[VersionedEntry], tickets: Mapping[str, bytes], /
     ) -> int:
         """Store what was found elsewhere after `look` missed it; return how much was stored."""
-        return await self._store(collection, [(each, tickets[each.entry.key]) for each in entries])
+        ticketed = [(each, tickets[each.entry.key]) for each in entries]
+        return (await self._store(collection, ticketed, _Told()))[0]
 
-    async def _store(self, collection: str, entries: Sequence[tuple[VersionedEntry, bytes]]) -> int:
+    async def _store(
+        self, collection: str, entries: Sequence[tuple[VersionedEntry, bytes]], told: _Told
+    ) -> tuple[int, list[str]]:
+        """Return how many were stored, and the keys of those that the fence kept out."""
         check_collection(collection)
-        now, stored = time.time(), 0
+        now, stored, late = time.time(), 0, []
         for start in range(0, len(entries), _PUT_AT_ONCE):
-            places, arguments = [self._revision(collection)], []
-            for (entry, version), ticket in entries[start : start + _PUT_AT_ONCE]:
+            batch = entries[start : start + _PUT_AT_ONCE]
+            places = [self._revision(collection), self._clock(collection)]
+            is_last = start + _PUT_AT_ONCE >= len(entries)
+            arguments = [
+                self._channel(collection),
+                told.author,
+                # One revision for all: it is told when everything else was.
+                told.revision if is_last or not told.revision else NO_REVISION,
+                _NOW if told.fence is None else told.fence.to_bytes(_VERSION, "big"),
+            ]
+            for (entry, version), ticket in batch:
                 key = check_key(entry.key)
                 places += [self._place(collection, key), self._counter(collection, key)]
                 arguments += [
@@ -133,8 +177,10 @@ class RedisBackend(AsyncClosing):
                     ticket,
                     entry.data,
                 ]
-            stored += await self._client.run("put", "put_newer", places, arguments)
-        return stored
+            count, *kept_out = await self._client.run("put", "put_newer", places, arguments)
+            stored += count
+            late += [batch[number - 1][0].entry.key for number in kept_out]
+        return stored, late
 
     def _milliseconds(self, keep_until: float | None, now: float) -> int:
         """Return how long an entry may stay; 0 is for ever."""
@@ -147,13 +193,25 @@ class RedisBackend(AsyncClosing):
         """Remove `keys` and return how many existed."""
         return await self.remove(collection, keys, None)
 
-    async def remove(self, collection: str, keys: Sequence[str], version: int | None, /) -> int:
-        """Remove `keys` with a version above all that they had; return how many existed."""
-        places = [self._revision(check_collection(collection))]
+    async def remove(
+        self,
+        collection: str,
+        keys: Sequence[str],
+        version: int | None,
+        /,
+        *,
+        revision: str = "",
+    ) -> int:
+        """Remove `keys` with a version above all that they had; return how many existed.
+
+        `revision` is told as in `put_newer`.
+        """
+        places = [self._revision(check_collection(collection)), self._clock(collection)]
         for key in keys:
             places += [self._place(collection, check_key(key)), self._counter(collection, key)]
         drawn = _NOW if version is None else version.to_bytes(_VERSION, "big")
-        return await self._client.run("delete", "delete", places, [drawn])
+        arguments = [self._channel(collection), revision, drawn]
+        return int(await self._client.run("delete", "delete", places, arguments))
 
     async def scan(self, collection: str | None = None, /) -> AsyncIterator[EntryInfo]:
         """Yield the entries of one collection, or of all."""
@@ -174,6 +232,7 @@ class RedisBackend(AsyncClosing):
         """Stop renewing leases, and close the client if it is ours."""
         for task in self._renewals:
             task.cancel()
+        await self._news.aclose()
         await self._client.aclose()
 
     # --- leases -------------------------------------------------------------------------------
@@ -185,32 +244,14 @@ class RedisBackend(AsyncClosing):
         `lease_seconds`.
         """
         place = f"{self._tag(check_collection(collection))}:l:{check_key(key)}"
-        token = secrets.token_bytes(16)
-        lease = _RedisLease(self, place, token)
-        try:
-            async with self._client.use("lease") as client:
-                taken = await client.set(place, token, nx=True, px=int(self._lease * 1000))
-        except asyncio.CancelledError:
-            spawn(self._renewals, self._give_back(place, token))
-            raise
-        if not taken:
-            return None
-        lease.start(self._renewals, self._lease / 3)
-        return lease
+        lease = RedisLease(self._client, place, (self._channel(collection), key), self._lease)
+        return lease if await lease.take(self._renewals) else None
 
-    async def _give_back(self, place: str, token: bytes) -> None:
-        """Free what was perhaps taken for a caller who had gone."""
-        with contextlib.suppress(BackendUnavailableError):
-            await self.give_up(place, token)
-
-    async def renew(self, place: str, token: bytes) -> bool:
-        """Prolong a lease; `False` when it is not ours any more."""
-        milliseconds = int(self._lease * 1000)
-        return bool(await self._client.run("lease", "renew", [place], [token, milliseconds]))
-
-    async def give_up(self, place: str, token: bytes) -> None:
-        """Free a lease if it is still ours."""
-        await self._client.run("lease", "release", [place], [token])
+    async def fence(self, collection: str, /) -> int:
+        """Return a version that no entry of the collection is above now, and every later one is."""
+        places = [self._clock(check_collection(collection))]
+        drawn: bytes = await self._client.run("fence", "fence", places, [])
+        return int.from_bytes(drawn, "big")
 
     # --- what else a Redis can do ------------------------------------------------------------
 
@@ -219,7 +260,8 @@ class RedisBackend(AsyncClosing):
         check_collection(collection)
         aside = f"{self._tag(collection)}:c:{check_key(key)}:{time.time_ns()}"
         places = [self._revision(collection), self._place(collection, key), aside]
-        await self._client.run("quarantine", "quarantine", places, [data, _KEEP_CORRUPT])
+        arguments = [data, _KEEP_CORRUPT, self._channel(collection)]
+        await self._client.run("quarantine", "quarantine", places, arguments)
 
     async def dictionaries(self, collection: str, /) -> Sequence[bytes]:
         """Return the dictionaries of the collection, oldest first."""
@@ -240,6 +282,13 @@ class RedisBackend(AsyncClosing):
         async with self._client.use("revision") as client:
             value = await client.get(place)
         return int(value or 0)
+
+    async def news(self, collection: str, /) -> AsyncGenerator[Change, None]:
+        """Yield what happens in a collection, as it is published by those who change it."""
+        changes = self._news.changes(self._channel(check_collection(collection)))
+        async with contextlib.aclosing(changes):
+            async for change in changes:
+                yield change
 
     async def stats(self) -> BackendStats:
         """Return totals; asks for the size of every entry."""
@@ -274,6 +323,13 @@ class RedisBackend(AsyncClosing):
     def _revision(self, collection: str) -> str:
         return f"{self._tag(collection)}:r"
 
+    def _clock(self, collection: str) -> str:
+        """Return the place of the last version that was drawn here."""
+        return f"{self._tag(collection)}:v"
+
+    def _channel(self, collection: str) -> str:
+        return f"{self._tag(collection)}:news"
+
     async def _infos(self, client: Any, places: Sequence[bytes]) -> list[EntryInfo]:
         """Return what is known of entries; those that went meanwhile are left out."""
         pipeline = client.pipeline(transaction=False)
@@ -288,34 +344,12 @@ class RedisBackend(AsyncClosing):
         return infos
 
 
-class _RedisLease:
-    """A key with a token and a time to live, renewed by a task."""
+class _Told(NamedTuple):
+    """What goes with a write: who made it, the revision to tell, and the fence."""
 
-    def __init__(self, backend: RedisBackend, place: str, token: bytes) -> None:
-        self._backend = backend
-        self._place = place
-        self._token = token
-        self._renewal: asyncio.Task[None] | None = None
-
-    def start(self, tasks: set[asyncio.Task[None]], interval: float) -> None:
-        self._renewal = asyncio.create_task(self._renew(interval))
-        tasks.add(self._renewal)
-        self._renewal.add_done_callback(tasks.discard)
-
-    async def _renew(self, interval: float) -> None:
-        while True:
-            await asyncio.sleep(interval)
-            # A server that does not answer now may answer before the lease has run out.
-            with contextlib.suppress(Exception):
-                if not await self._backend.renew(self._place, self._token):
-                    return
-
-    async def release(self) -> None:
-        if self._renewal is not None:
-            self._renewal.cancel()
-            self._renewal = None
-            with contextlib.suppress(Exception):
-                await self._backend.give_up(self._place, self._token)
+    author: str = _NOBODY
+    revision: str = ""
+    fence: int | None = None
 
 
 def _present(keys: Sequence[str], values: Sequence[bytes | None]) -> dict[str, bytes]:

@@ -4,17 +4,22 @@
 SELECT key, data FROM llmcache.entries WHERE collection = $1 AND key = ANY($2::text[]);
 
 -- name: get_versions
-SELECT key, data, version, keep_until
+-- How long an entry may still stay is told in seconds: the reader's clock may be another.
+SELECT key, data, version, keep_until - extract(epoch FROM now())::float8 AS seconds_left
 FROM llmcache.entries WHERE collection = $1 AND key = ANY($2::text[]);
 
 -- name: put
+-- $7: seconds from now on, which is the database's; $8: the fence: what has a version above it
+-- stays, and is not among the rows returned; null: everything is replaced.
 -- Sorted, so that two batches lock the rows they share in the same order.
 WITH put AS (
-    INSERT INTO llmcache.entries (collection, key, data, model, tags, created_at, keep_until)
+    INSERT INTO llmcache.entries AS e
+        (collection, key, data, model, tags, created_at, keep_until)
     SELECT $1, t.key, t.data, t.model,
-           ARRAY(SELECT jsonb_array_elements_text(t.tags::jsonb)), t.created_at, t.keep_until
+           ARRAY(SELECT jsonb_array_elements_text(t.tags::jsonb)), t.created_at,
+           t.seconds_left + extract(epoch FROM now())::float8
     FROM unnest($2::text[], $3::bytea[], $4::text[], $5::text[], $6::float8[], $7::float8[])
-        AS t (key, data, model, tags, created_at, keep_until)
+        AS t (key, data, model, tags, created_at, seconds_left)
     ORDER BY t.key
     ON CONFLICT (collection, key) DO UPDATE SET
         data = excluded.data,
@@ -25,7 +30,8 @@ WITH put AS (
         stored_at = now(),
         -- Drawn once the row is ours: the last writer has the highest.
         version = nextval('llmcache.versions')
-    RETURNING key, version, xmax <> 0 AS replaced
+    WHERE $8::bigint IS NULL OR e.version <= $8
+    RETURNING e.key, e.version, e.xmax <> 0 AS replaced
 ), forgotten AS (
     DELETE FROM llmcache.uses AS u USING put
     WHERE put.replaced AND u.collection = $1 AND u.key = put.key
@@ -33,8 +39,12 @@ WITH put AS (
     INSERT INTO llmcache.revisions AS r (collection, revision)
     SELECT $1, 1 FROM put WHERE put.replaced LIMIT 1
     ON CONFLICT (collection) DO UPDATE SET revision = r.revision + 1
+    RETURNING revision
 )
-SELECT key, version FROM put;
+SELECT key, version, (SELECT revision FROM changed) AS revision FROM put;
+
+-- name: fence
+SELECT nextval('llmcache.versions');
 
 -- name: delete
 WITH gone AS (
@@ -45,9 +55,12 @@ WITH gone AS (
     INSERT INTO llmcache.revisions AS r (collection, revision)
     SELECT $1, 1 FROM gone LIMIT 1
     ON CONFLICT (collection) DO UPDATE SET revision = r.revision + 1
+    RETURNING revision
 )
 -- The version is drawn when the rows are ours: it is above all that they had.
-SELECT count(*) AS removed, nextval('llmcache.versions') AS version FROM gone;
+SELECT count(*) AS removed, nextval('llmcache.versions') AS version,
+       (SELECT revision FROM changed) AS revision
+FROM gone;
 
 -- name: scan
 -- $1, $2: after this collection and key; $3: how many.
