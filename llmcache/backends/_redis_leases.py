@@ -32,9 +32,7 @@ class RedisLease:
         """Return whether it is ours now; then it is renewed, by a task in `renewals`."""
         try:
             async with self._client.use("lease") as client:
-                taken = await client.set(
-                    self._place, self._token, nx=True, px=self._milliseconds
-                )
+                taken = await client.set(self._place, self._token, nx=True, px=self._milliseconds)
         except asyncio.CancelledError:
             # Free what was perhaps taken for a caller who had gone.
             spawn(renewals, self._give_back())

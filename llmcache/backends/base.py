@@ -135,7 +135,7 @@ class Written(NamedTuple):
 class Removed(NamedTuple):
     """How many entries were removed, a version above all that they had, and the revision after it."""
 
-    count: int
+    existed: int
     version: int
     revision: int | None = None
 

@@ -144,7 +144,7 @@ class HybridRedisPostgreSQLCache(AsyncClosing):
         )
         if not await self._try("delete", from_redis):
             self._owe(collection, dict.fromkeys(keys, removed.version))
-        return removed.count
+        return removed.existed
 
     async def scan(self, collection: str | None = None, /) -> AsyncIterator[EntryInfo]:
         """Yield the entries that Postgres has."""

@@ -157,7 +157,7 @@ class PostgresBackend(AsyncClosing):
 
     async def delete(self, collection: str, keys: Sequence[str], /) -> int:
         """Remove `keys` and return how many existed."""
-        return (await self.remove(collection, keys)).count
+        return (await self.remove(collection, keys)).existed
 
     async def remove(self, collection: str, keys: Sequence[str], /) -> Removed:
         """Remove `keys`; return how many existed, and a version above all that they had."""

@@ -156,12 +156,13 @@ class RedisBackend(AsyncClosing):
     ) -> tuple[int, list[str]]:
         """Return how many were stored, and the keys of those that the fence kept out."""
         check_collection(collection)
-        now, stored, late = time.time(), 0, []
+        now, stored = time.time(), 0
+        late: list[str] = []
         for start in range(0, len(entries), _PUT_AT_ONCE):
             batch = entries[start : start + _PUT_AT_ONCE]
             places = [self._revision(collection), self._clock(collection)]
             is_last = start + _PUT_AT_ONCE >= len(entries)
-            arguments = [
+            arguments: list[Any] = [
                 self._channel(collection),
                 told.author,
                 # One revision for all: it is told when everything else was.

@@ -24,7 +24,7 @@ from .making import Facts, make_entry
 from .savings import price
 from .store import Store
 from .tier import Held
-from .turn import turn
+from .turn import Turn, turn
 
 __all__ = ["Embedder"]
 
@@ -155,7 +155,7 @@ class Embedder:
         name: str,
         budget: Budget,
     ) -> _Batch:
-        async with self._turn(control, name, budget):
+        async with self._turn(control, name, budget) as got:
             found: _Vectors = {}
             if control.is_plain:
                 known = await self._read(call, control, list(indices), budget)
@@ -175,15 +175,15 @@ class Embedder:
                 entry = make_entry(call.requests[index], control, key, facts, self._policy)
                 made[key] = _Vector(Held(entry, None, cost, control.collection))
             helds = [vector.held for vector in made.values()]
-            reason = await self._store.write(control.collection, helds, budget)
+            reason = await self._store.write(control.collection, helds, budget, got.fence)
             return _Batch({**found, **made}, stored=reason is None, reason=reason)
 
     def _turn(
         self, control: Control, name: str, budget: Budget
-    ) -> AbstractAsyncContextManager[Held | None]:
+    ) -> AbstractAsyncContextManager[Turn]:
         """Hold the right to make this very list; lists that overlap otherwise do not wait."""
         if not control.is_plain:
-            return nullcontext()
+            return nullcontext(Turn())
         place = (control.collection, name)
         return turn(self._store, place, budget, patience=self._flight_timeout)
 
@@ -203,6 +203,7 @@ class Embedder:
             call.parse(entry.recording)
 
         unique = dict.fromkeys(keys)
+        await self._store.confirm(control.collection, keys, budget)
         for key in unique:
             held = self._store.held(control.collection, key)
             if held is not None:

@@ -17,13 +17,14 @@ from ..backends.base import (
     MOST_KEYS,
     Backend,
     StoredEntry,
+    SupportsFence,
     SupportsQuarantine,
-    SupportsRevision,
     SupportsTouch,
 )
 from ..codec import Codec, Parts
 from ..errors import BackendError, CorruptEntryError, ProviderError, UnreadableEntryError
 from ..types import CacheEntry, CompletionResult
+from .coherence import Coherence
 from .dictionaries import Dictionaries
 from .guard import Budget, Guard
 from .tier import Held, MemoryTier
@@ -55,41 +56,46 @@ class Store:
         self.tier = MemoryTier(memory_bytes)
         self.guard = Guard(backend.name)
         self.dictionaries = Dictionaries(backend, codec, self.guard)
-        self._coherence = coherence
         self._background = background_timeout
-        self._looked_at: dict[str, float] = {}
-        self._revisions: dict[str, int] = {}
         self._uses: dict[tuple[str, str], int] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._writes: set[asyncio.Task[Any]] = set()
+        self._fenced = backend if isinstance(backend, SupportsFence) else None
+        self.coherence = Coherence(
+            backend,
+            self.guard,
+            self.tier,
+            self._tasks,
+            seconds=coherence,
+            background=background_timeout,
+        )
+        self._next_look = self.coherence.next_look
 
     # --- memory -------------------------------------------------------------------------------
 
     def held(self, collection: str, key: str) -> Held | None:
-        """Return the answer if it is in memory. Never waits; notes the use."""
+        """Return the answer if it is in memory and can be believed. Never waits; notes the use."""
         place = (collection, key)
         found = self.tier.get(place)
         if found is not None:
+            is_due = time.monotonic() >= self._next_look.get(collection, 0.0)
+            if is_due and not self.coherence.may_serve(collection):
+                return None
             self._note_use(place)
-            if time.monotonic() >= self._looked_at.get(collection, 0.0):
-                self._check(collection)
         return found
 
-    def _check(self, collection: str) -> None:
-        """Ask, behind this call, whether others changed the collection since the last time."""
-        self._looked_at[collection] = time.monotonic() + self._coherence
-        backend = self.backend
-        if isinstance(backend, SupportsRevision):
-            spawn(self._tasks, self._compare(backend, collection))
+    async def confirm(self, collection: str, keys: Sequence[str], budget: Budget) -> None:
+        """Let memory be believed, if it has any of `keys` and cannot be: the store is asked."""
+        if any((collection, key) in self.tier for key in keys):
+            await self.coherence.confirm(collection, budget)
 
-    async def _compare(self, backend: SupportsRevision, collection: str) -> None:
-        revision = await self.guard.run(
-            "revision", lambda: backend.revision(collection), Budget(self._background), None
-        )
-        if revision is not None and self._revisions.get(collection, revision) != revision:
-            self.tier.forget(lambda name, _: name == collection)
-        if revision is not None:
-            self._revisions[collection] = revision
+    async def confirmed(self, collection: str, key: str, budget: Budget) -> Held | None:
+        """Return the answer if it is in memory and, after the store was asked, can be believed."""
+        await self.confirm(collection, [key], budget)
+        found = self.tier.get((collection, key))
+        if found is not None:
+            self._note_use((collection, key))
+        return found
 
     def _note_use(self, place: tuple[str, str]) -> None:
         self._uses[place] = self._uses.get(place, 0) + 1
@@ -120,14 +126,15 @@ class Store:
         self, collection: str, keys: Sequence[str], parse: Parse, budget: Budget
     ) -> Held | None:
         """Return what the backend holds under the first of `keys` that it has, at most 1,000."""
-        if collection not in self._looked_at:
-            await self._first_look(collection, budget)
-        found = self._checked(await self._get(collection, keys, budget))
-        if not self._can_open(found):
-            await self.dictionaries.load(collection, budget)
+        if collection not in self._next_look:
+            await self.coherence.confirm(collection, budget)
+        with self.coherence.reading(collection, keys) as live:
+            found = self._checked(await self._get(collection, keys, budget))
+            if not self._can_open(found):
+                await self.dictionaries.load(collection, budget)
         for key in keys if found else ():
             if key in found:
-                held = self._accepted(collection, key, found[key], parse)
+                held = self._accepted(collection, key, found[key], parse, live)
                 if held is not None:
                     return held
         return None
@@ -136,16 +143,17 @@ class Store:
         self, collection: str, keys: Sequence[str], parse: Parse, budget: Budget
     ) -> dict[str, Held]:
         """Return what the backend holds among `keys`, decoded and parsed; the rest are misses."""
-        if collection not in self._looked_at:
-            await self._first_look(collection, budget)
+        if collection not in self._next_look:
+            await self.coherence.confirm(collection, budget)
         result: dict[str, Held] = {}
         for start in range(0, len(keys), MOST_KEYS):
             batch = keys[start : start + MOST_KEYS]
-            found = self._checked(await self._get(collection, batch, budget))
-            if not self._can_open(found):
-                await self.dictionaries.load(collection, budget)
+            with self.coherence.reading(collection, batch) as live:
+                found = self._checked(await self._get(collection, batch, budget))
+                if not self._can_open(found):
+                    await self.dictionaries.load(collection, budget)
             for key, data in found.items():
-                held = self._accepted(collection, key, data, parse)
+                held = self._accepted(collection, key, data, parse, live)
                 if held is not None:
                     result[key] = held
         return result
@@ -170,20 +178,10 @@ class Store:
     def _can_open(self, found: Mapping[str, bytes]) -> bool:
         return all(map(self.codec.can_open, found.values()))
 
-    async def _first_look(self, collection: str, budget: Budget) -> None:
-        """Learn the revision before the first entry is held: later changes are then noticed."""
-        self._looked_at[collection] = time.monotonic() + self._coherence
-        backend = self.backend
-        if not isinstance(backend, SupportsRevision):
-            return
-        revision = await self.guard.run(
-            "revision", lambda: backend.revision(collection), budget, None
-        )
-        if revision is not None:
-            self._revisions[collection] = revision
-
-    def _accepted(self, collection: str, key: str, data: bytes, parse: Parse) -> Held | None:
-        """Decode and parse an entry, and hold it in memory; `None` for one that cannot be used."""
+    def _accepted(
+        self, collection: str, key: str, data: bytes, parse: Parse, live: set[str]
+    ) -> Held | None:
+        """Decode and parse an entry, and hold it if it is `live`; `None` for one of no use."""
         try:
             entry = self.codec.decode(key, data, with_identity=False)
             held = Held.of(entry, parse(entry), collection)
@@ -193,7 +191,8 @@ class Store:
             self.guard.warn("decode", "corrupt entry, set aside", f"{collection}/{key}: {error}")
             spawn(self._tasks, self._set_aside(collection, key, data))
         else:
-            self.tier.put((collection, key), held)
+            if key in live:
+                self.tier.put((collection, key), held)
             self._note_use((collection, key))
             return held
         return None
@@ -208,37 +207,46 @@ class Store:
 
     # --- writing ------------------------------------------------------------------------------
 
-    async def write(self, collection: str, helds: Sequence[Held], budget: Budget) -> str | None:
+    async def write(
+        self, collection: str, helds: Sequence[Held], budget: Budget, fence: int | None = None
+    ) -> str | None:
         """Store answers in memory and in the backend; return why they are not stored, if they are not.
 
         Waits for the backend as long as the budget lasts. A slow write goes on behind
         the call, and so does one whose caller was cancelled: the answer is paid for.
+        What others stored above `fence` stays; memory holds what came later than that
+        only when the backend has said so, or failed.
         """
         try:
             parts = [self.codec.parts(held.entry) for held in helds]
         except ValueError as error:
             self.guard.warn("encode", "not stored", f"{collection}: {error}")
             return str(error)
-        for held in helds:
-            self.tier.put((collection, held.entry.key), held)
+        if fence is None:
+            self.coherence.changed(collection, [held.entry.key for held in helds])
+            self._hold(collection, helds)
         if len(self._tasks) >= _MOST_PENDING:
             reason = "too many writes are waiting for the store"
             self.guard.warn("put", "not stored", reason)
             return reason
-        entries = [held.entry for held in helds]
-        task = spawn(self._tasks, self._put(collection, entries, parts))
+        task = spawn(self._tasks, self._put(collection, helds, parts, fence))
         self._writes.add(task)
         task.add_done_callback(self._writes.discard)
         await asyncio.wait({task}, timeout=max(0.0, budget.left))
         if not task.done():
             self.guard.warn("put", "slow", "the write goes on in the background")
             return None
-        return None if task.result() else "the store failed to take it"
+        return task.result()
 
     async def _put(
-        self, collection: str, entries: Sequence[CacheEntry], parts: Sequence[Parts]
-    ) -> bool:
+        self,
+        collection: str,
+        helds: Sequence[Held],
+        parts: Sequence[Parts],
+        fence: int | None,
+    ) -> str | None:
         budget = Budget(self._background)
+        keys = [held.entry.key for held in helds]
         dictionary = await self.dictionaries.current(collection, budget)
         stored = [
             StoredEntry(
@@ -249,19 +257,46 @@ class Store:
                 created_at=entry.created_at,
                 keep_until=entry.keep_until,
             )
-            for entry, each in zip(entries, parts, strict=True)
+            for (entry, *_), each in zip(helds, parts, strict=True)
         ]
+        with self.coherence.reading(collection, keys) as live:
+            send = partial(self._sent, collection, stored, fence)
+            late = await self.guard.run("put", send, budget, None)
+        # What was read while this went on may be what it replaced.
+        self.coherence.changed(collection, keys)
+        if fence is not None:
+            live.difference_update(late or ())
+            self._hold(collection, [held for held in helds if held.entry.key in live])
+        if late is None:
+            return "the store failed to take it"
+        for each in parts:
+            spawn(self._tasks, self.dictionaries.learn(collection, each))
+        return "another answer was stored meanwhile" if late else None
 
-        async def put() -> bool:
-            for start in range(0, len(stored), MOST_KEYS):
-                await self.backend.put(collection, stored[start : start + MOST_KEYS])
-            return True
+    def _hold(self, collection: str, helds: Sequence[Held]) -> None:
+        for held in helds:
+            self.tier.put((collection, held.entry.key), held)
 
-        done = await self.guard.run("put", put, budget, default=False)
-        if done:
-            for each in parts:
-                spawn(self._tasks, self.dictionaries.learn(collection, each))
-        return done
+    async def _sent(
+        self, collection: str, entries: Sequence[StoredEntry], fence: int | None
+    ) -> list[str]:
+        """Put entries into the backend, a batch at a time; return the keys of those that came too late."""
+        late: list[str] = []
+        for start in range(0, len(entries), MOST_KEYS):
+            batch = entries[start : start + MOST_KEYS]
+            if self._fenced is None:
+                await self.backend.put(collection, batch)
+            else:
+                late += await self._fenced.put_unless_newer(
+                    collection, batch, fence=fence, author=self.coherence.author
+                )
+        return late
+
+    async def fence(self, collection: str, budget: Budget) -> int | None:
+        """Return what `write` is to have for a fence; 0, which replaces nothing, if the store fails."""
+        if self._fenced is None:
+            return None
+        return await self.guard.run("fence", partial(self._fenced.fence, collection), budget, 0)
 
     # --- for operators: what fails is said ------------------------------------------------------
 
@@ -331,7 +366,11 @@ class Store:
         await self.written()
         for key in keys:
             self.tier.discard((collection, key))
-        return await self.backend.delete(collection, keys)
+        self.coherence.changed(collection, keys)
+        try:
+            return await self.backend.delete(collection, keys)
+        finally:
+            self.coherence.changed(collection, keys)
 
     async def written(self) -> None:
         """Wait for the writes that go on behind the calls: what is removed next must stay removed."""
@@ -347,3 +386,4 @@ class Store:
             await asyncio.wait(tasks, timeout=max(0.0, stop - time.monotonic()))
         for task in own_tasks(self._tasks):
             task.cancel()
+        await self.coherence.aclose()

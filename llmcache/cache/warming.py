@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import itertools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias, get_args
 
@@ -13,6 +14,7 @@ from ..backends.base import EntryInfo, check_collection
 from ..errors import ConfigurationError, ProviderError
 from ..providers.base import Dialect
 from ..types import CacheEntry
+from .guard import Budget
 from .recording import parse_entry
 from .store import Store
 from .tier import Held
@@ -70,8 +72,11 @@ async def warm(  # noqa: PLR0913 - the operation's own arguments
     loaded: list[Held] = []
     size = skipped = misfits = 0
     complete = True
+    live: dict[str, set[str]] = {}
+    reads = contextlib.ExitStack()
     try:
         chosen, complete = await _best(store, collection, order, max_bytes, stop)
+        live = await _live(store, chosen, reads, Budget(seconds))
         for start in range(0, len(chosen), _BATCH):
             batch = chosen[start : start + _BATCH]
             for held in await _load(store, dialects, batch):
@@ -90,9 +95,12 @@ async def warm(  # noqa: PLR0913 - the operation's own arguments
     except Exception as error:  # noqa: BLE001 - warming is a favour: a store that fails ends it
         store.guard.warn("warm", type(error).__name__, str(error))
         complete = False
-    # The best goes in last: then it is the last to go.
+    finally:
+        reads.close()
+    # The best goes in last: then it is the last to go. What changed meanwhile stays out.
     for held in reversed(loaded):
-        store.tier.put((held.collection, held.entry.key), held)
+        if held.entry.key in live[held.collection]:
+            store.tier.put((held.collection, held.entry.key), held)
     return WarmReport(
         loaded=len(loaded),
         bytes=size,
@@ -135,15 +143,31 @@ async def _best(
     return [info for _, _, info in sorted(heap, reverse=True)], complete
 
 
+def _by_collection(infos: Sequence[EntryInfo]) -> dict[str, list[str]]:
+    """Return the keys of entries, by collection."""
+    keys: dict[str, list[str]] = {}
+    for info in infos:
+        keys.setdefault(info.collection, []).append(info.key)
+    return keys
+
+
+async def _live(
+    store: Store, chosen: list[EntryInfo], reads: contextlib.ExitStack, budget: Budget
+) -> dict[str, set[str]]:
+    """Return the keys that may be held when they have been read; see `Coherence.reading`."""
+    live = {}
+    for name, keys in _by_collection(chosen).items():
+        await store.coherence.confirm(name, budget)
+        live[name] = reads.enter_context(store.coherence.reading(name, keys))
+    return live
+
+
 async def _load(
     store: Store, dialects: Mapping[str, Dialect], batch: list[EntryInfo]
 ) -> list[Held | None]:
     """Return the entries of a batch, parsed, in its order."""
-    by_collection: dict[str, list[str]] = {}
-    for info in batch:
-        by_collection.setdefault(info.collection, []).append(info.key)
     found: dict[tuple[str, str], CacheEntry] = {}
-    for name, keys in by_collection.items():
+    for name, keys in _by_collection(batch).items():
         for key, entry in (await store.fetch(name, keys)).items():
             if isinstance(entry, CacheEntry):
                 found[name, key] = entry
