@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import secrets
 import time
+from collections import OrderedDict
 from collections.abc import Generator, Iterable, Sequence
 from functools import partial
 from typing import Any, Final
@@ -32,6 +33,7 @@ _LONGEST_PAUSE: Final = 30.0
 _NEWS_TAKE: Final = 0.02
 _NEWS_STEPS: Final = 4
 _MOST_TOLD: Final = 1_000
+_MOST_CHANGED: Final = 10_000
 
 
 class _Known:
@@ -44,7 +46,6 @@ class _Known:
         self.is_blind = False
         self.checking: asyncio.Task[None] | None = None
         self.following: asyncio.Task[None] | None = None
-        self.reads: list[set[str]] = []
         self.bells: dict[str, set[asyncio.Event]] = {}
 
     def note(self, revision: int) -> None:
@@ -83,6 +84,11 @@ class Coherence:
         """How the news name what this process wrote: it need not forget that."""
         self.next_look: dict[str, float] = {}
         """When a hit in memory has to ask `may_serve`, by collection; absent: always."""
+        self.moment = 0
+        """Rises with every change; see `may_hold`."""
+        self._changed_at: OrderedDict[Place, int] = OrderedDict()
+        self._emptied_at: dict[str, int] = {}
+        self._forgotten = 0
         self._revised = backend if isinstance(backend, SupportsRevision) else None
         self._told = backend if isinstance(backend, SupportsNews) else None
         self._guard = guard
@@ -167,35 +173,29 @@ class Coherence:
 
     # --- what changes while it is read or written -----------------------------------------------
 
-    @contextlib.contextmanager
-    def reading(self, collection: str, keys: Iterable[str]) -> Generator[set[str], None, None]:
-        """Yield the keys whose entries may be held when they have been read.
-
-        What changes meanwhile leaves the set: it may have been read before the change,
-        and would be held after it.
-        """
-        live = set(keys)
-        reads = self._of(collection).reads
-        reads.append(live)
-        try:
-            yield live
-        finally:
-            reads[:] = [read for read in reads if read is not live]
-
     def changed(self, collection: str, keys: Iterable[str]) -> None:
-        """Note that this process stores or removes `keys`."""
-        for read in self._of(collection).reads:
-            read.difference_update(keys)
+        """Note that `keys` change: what is being read of them now may be what they were before."""
+        self.moment += 1
+        for key in keys:
+            self._changed_at.pop((collection, key), None)
+            self._changed_at[collection, key] = self.moment
+        while len(self._changed_at) > _MOST_CHANGED:
+            _, self._forgotten = self._changed_at.popitem(last=False)
+
+    def may_hold(self, collection: str, key: str, since: int) -> bool:
+        """Return whether what was read of a key, beginning at the moment `since`, is not outdated."""
+        if since == self.moment:
+            return True
+        last = max(self._changed_at.get((collection, key), 0), self._emptied_at.get(collection, 0))
+        return last <= since and self._forgotten <= since
 
     def _forget(self, collection: str, keys: Sequence[str] | None) -> None:
         """Forget what others changed: `keys`, or anything in the collection."""
+        self.changed(collection, keys or ())
         if keys is None:
+            self._emptied_at[collection] = self.moment
             self._tier.forget(lambda name, _: name == collection)
-            for read in self._of(collection).reads:
-                read.clear()
-            return
-        self.changed(collection, keys)
-        for key in keys:
+        for key in keys or ():
             self._tier.discard((collection, key))
 
     # --- the news -------------------------------------------------------------------------------

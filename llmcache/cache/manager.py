@@ -286,7 +286,7 @@ class CacheManager(Upkeep):
         """Return the best that memory (`held`) and the backend have for a call."""
         if not control.reads:
             return NOTHING
-        if held is None and (control.collection, key) in self.store.tier:
+        if held is None and self.store.tier.bytes:
             held = await self.store.confirmed(control.collection, key, budget)
         state = Freshness.EXPIRED if held is None else _state(held, control)
         # A flight in progress knows better than the backend, where it looked itself; but it

@@ -128,13 +128,13 @@ class Store:
         """Return what the backend holds under the first of `keys` that it has, at most 1,000."""
         if collection not in self._next_look:
             await self.coherence.confirm(collection, budget)
-        with self.coherence.reading(collection, keys) as live:
-            found = self._checked(await self._get(collection, keys, budget))
-            if not self._can_open(found):
-                await self.dictionaries.load(collection, budget)
+        since = self.coherence.moment
+        found = self._checked(await self._get(collection, keys, budget))
+        if not self._can_open(found):
+            await self.dictionaries.load(collection, budget)
         for key in keys if found else ():
             if key in found:
-                held = self._accepted(collection, key, found[key], parse, live)
+                held = self._accepted(collection, key, found[key], parse, since)
                 if held is not None:
                     return held
         return None
@@ -148,12 +148,12 @@ class Store:
         result: dict[str, Held] = {}
         for start in range(0, len(keys), MOST_KEYS):
             batch = keys[start : start + MOST_KEYS]
-            with self.coherence.reading(collection, batch) as live:
-                found = self._checked(await self._get(collection, batch, budget))
-                if not self._can_open(found):
-                    await self.dictionaries.load(collection, budget)
+            since = self.coherence.moment
+            found = self._checked(await self._get(collection, batch, budget))
+            if not self._can_open(found):
+                await self.dictionaries.load(collection, budget)
             for key, data in found.items():
-                held = self._accepted(collection, key, data, parse, live)
+                held = self._accepted(collection, key, data, parse, since)
                 if held is not None:
                     result[key] = held
         return result
@@ -179,9 +179,9 @@ class Store:
         return all(map(self.codec.can_open, found.values()))
 
     def _accepted(
-        self, collection: str, key: str, data: bytes, parse: Parse, live: set[str]
+        self, collection: str, key: str, data: bytes, parse: Parse, since: int
     ) -> Held | None:
-        """Decode and parse an entry, and hold it if it is `live`; `None` for one of no use."""
+        """Decode and parse what was read, and hold it; `None` for what is of no use."""
         try:
             entry = self.codec.decode(key, data, with_identity=False)
             held = Held.of(entry, parse(entry), collection)
@@ -191,7 +191,7 @@ class Store:
             self.guard.warn("decode", "corrupt entry, set aside", f"{collection}/{key}: {error}")
             spawn(self._tasks, self._set_aside(collection, key, data))
         else:
-            if key in live:
+            if self.coherence.may_hold(collection, key, since):
                 self.tier.put((collection, key), held)
             self._note_use((collection, key))
             return held
@@ -259,14 +259,15 @@ class Store:
             )
             for (entry, *_), each in zip(helds, parts, strict=True)
         ]
-        with self.coherence.reading(collection, keys) as live:
-            send = partial(self._sent, collection, stored, fence)
-            late = await self.guard.run("put", send, budget, None)
+        since = self.coherence.moment
+        send = partial(self._sent, collection, stored, fence)
+        late = await self.guard.run("put", send, budget, None)
+        kept = [each for each in helds if each.entry.key not in (late or ())]
+        live = [each for each in kept if self.coherence.may_hold(collection, each.entry.key, since)]
         # What was read while this went on may be what it replaced.
         self.coherence.changed(collection, keys)
         if fence is not None:
-            live.difference_update(late or ())
-            self._hold(collection, [held for held in helds if held.entry.key in live])
+            self._hold(collection, live)
         if late is None:
             return "the store failed to take it"
         for each in parts:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import heapq
 import itertools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias, get_args
 
@@ -27,6 +26,7 @@ Order: TypeAlias = Literal["most_used", "newest"]
 _BATCH: Final = 100
 _MISFITS: Final = 20
 _EMBEDDING: Final = "embedding"
+_PATIENCE: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +72,9 @@ async def warm(  # noqa: PLR0913 - the operation's own arguments
     loaded: list[Held] = []
     size = skipped = misfits = 0
     complete = True
-    live: dict[str, set[str]] = {}
-    reads = contextlib.ExitStack()
+    since = store.coherence.moment
     try:
         chosen, complete = await _best(store, collection, order, max_bytes, stop)
-        live = await _live(store, chosen, reads, Budget(seconds))
         for start in range(0, len(chosen), _BATCH):
             batch = chosen[start : start + _BATCH]
             for held in await _load(store, dialects, batch):
@@ -95,11 +93,9 @@ async def warm(  # noqa: PLR0913 - the operation's own arguments
     except Exception as error:  # noqa: BLE001 - warming is a favour: a store that fails ends it
         store.guard.warn("warm", type(error).__name__, str(error))
         complete = False
-    finally:
-        reads.close()
     # The best goes in last: then it is the last to go. What changed meanwhile stays out.
     for held in reversed(loaded):
-        if held.entry.key in live[held.collection]:
+        if store.coherence.may_hold(held.collection, held.entry.key, since):
             store.tier.put((held.collection, held.entry.key), held)
     return WarmReport(
         loaded=len(loaded),
@@ -143,31 +139,16 @@ async def _best(
     return [info for _, _, info in sorted(heap, reverse=True)], complete
 
 
-def _by_collection(infos: Sequence[EntryInfo]) -> dict[str, list[str]]:
-    """Return the keys of entries, by collection."""
-    keys: dict[str, list[str]] = {}
-    for info in infos:
-        keys.setdefault(info.collection, []).append(info.key)
-    return keys
-
-
-async def _live(
-    store: Store, chosen: list[EntryInfo], reads: contextlib.ExitStack, budget: Budget
-) -> dict[str, set[str]]:
-    """Return the keys that may be held when they have been read; see `Coherence.reading`."""
-    live = {}
-    for name, keys in _by_collection(chosen).items():
-        await store.coherence.confirm(name, budget)
-        live[name] = reads.enter_context(store.coherence.reading(name, keys))
-    return live
-
-
 async def _load(
     store: Store, dialects: Mapping[str, Dialect], batch: list[EntryInfo]
 ) -> list[Held | None]:
     """Return the entries of a batch, parsed, in its order."""
+    by_collection: dict[str, list[str]] = {}
+    for info in batch:
+        by_collection.setdefault(info.collection, []).append(info.key)
     found: dict[tuple[str, str], CacheEntry] = {}
-    for name, keys in _by_collection(batch).items():
+    for name, keys in by_collection.items():
+        await store.coherence.confirm(name, Budget(_PATIENCE))
         for key, entry in (await store.fetch(name, keys)).items():
             if isinstance(entry, CacheEntry):
                 found[name, key] = entry
