@@ -28,6 +28,7 @@ __all__ = [
     "Lease",
     "PruneReport",
     "StoredEntry",
+    "SupportsClock",
     "SupportsDictionaries",
     "SupportsFence",
     "SupportsLease",
@@ -313,6 +314,15 @@ class SupportsQuarantine(Protocol):
 
     async def quarantine(self, collection: str, key: str, data: bytes, /) -> None:
         """Move the entry aside if it still holds `data`; otherwise somebody mended it: do nothing."""
+        ...
+
+
+@runtime_checkable
+class SupportsClock(Protocol):
+    """A store with a clock that all machines share."""
+
+    async def clock(self) -> float:
+        """Return the store's time in Unix seconds."""
         ...
 
 

@@ -196,6 +196,11 @@ class HybridRedisPostgreSQLCache(AsyncClosing):
         with self._far.use("put_dictionary"):
             await self.postgres.put_dictionary(collection, data)
 
+    async def clock(self) -> float:
+        """Return the time of Postgres in Unix seconds."""
+        with self._far.use("clock"):
+            return await self.postgres.clock()
+
     async def revision(self, collection: str, /) -> int:
         """Return how many changes replaced or removed entries."""
         with self._far.use("revision"):

@@ -212,6 +212,10 @@ class PostgresBackend(AsyncClosing):
         """Keep one more."""
         await self._run("put_dictionary", check_collection(collection), data)
 
+    async def clock(self) -> float:
+        """Return the database's time in Unix seconds."""
+        return float((await self._run("clock"))[0][0])
+
     async def revision(self, collection: str, /) -> int:
         """Return how many changes replaced or removed entries."""
         return await self._count("revision", check_collection(collection))

@@ -277,6 +277,12 @@ class RedisBackend(AsyncClosing):
         async with self._client.use("put_dictionary") as client:
             await client.rpush(place, data)
 
+    async def clock(self) -> float:
+        """Return the server's time in Unix seconds; in a cluster, that of one of its nodes."""
+        async with self._client.use("clock") as client:
+            seconds, micros = await client.time()
+        return float(seconds + micros / 1_000_000)
+
     async def revision(self, collection: str, /) -> int:
         """Return how many changes replaced or removed entries."""
         place = self._revision(check_collection(collection))

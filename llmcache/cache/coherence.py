@@ -21,7 +21,7 @@ from functools import partial
 from typing import Any, Final
 
 from ..backends._loop_bound import own_tasks, spawn
-from ..backends.base import Backend, Change, SupportsNews, SupportsRevision
+from ..backends.base import Backend, Change, SupportsClock, SupportsNews, SupportsRevision
 from .guard import Budget, Guard
 from .tier import MemoryTier, Place
 
@@ -32,6 +32,9 @@ _LONGEST_PAUSE: Final = 30.0
 # Between a change that the revision shows and the news of it.
 _NEWS_TAKE: Final = 0.02
 _NEWS_STEPS: Final = 4
+# Clocks that differ by no more are right: the question itself takes time.
+_SAME_TIME: Final = 5.0
+_CLOCK_EVERY: Final = 60.0
 _MOST_TOLD: Final = 1_000
 _MOST_CHANGED: Final = 10_000
 
@@ -89,6 +92,10 @@ class Coherence:
         self._changed_at: OrderedDict[Place, int] = OrderedDict()
         self._emptied_at: dict[str, int] = {}
         self._forgotten = 0
+        self.ahead = 0.0
+        """Seconds that the store's clock is ahead of this machine's; 0 where it has none."""
+        self._clocked = backend if isinstance(backend, SupportsClock) else None
+        self._next_clock = 0.0
         self._revised = backend if isinstance(backend, SupportsRevision) else None
         self._told = backend if isinstance(backend, SupportsNews) else None
         self._guard = guard
@@ -141,14 +148,19 @@ class Coherence:
 
     async def _ask(self, backend: SupportsRevision, collection: str, known: _Known) -> None:
         started, before = time.monotonic(), known.revision
+        if self._clocked is not None and started >= self._next_clock:
+            self._next_clock = started + _CLOCK_EVERY
+            await self._compare(self._clocked)
         revision = await self._guard.run(
             "revision", partial(backend.revision, collection), Budget(self._background), None
         )
         if revision is None:
             self._lose_sight(collection, known)
             return
+        is_first = before is None and not known.is_blind
         if not await self._is_told(known, before, revision):
-            self._forget(collection, None)
+            if not is_first:  # nothing was read before
+                self._forget(collection, None)
             known.revision = revision
             known.told.clear()
         known.is_blind = False
@@ -156,6 +168,13 @@ class Coherence:
         # Who has news to listen to begins with the first hit.
         is_deaf = self._told is not None and known.following is None
         self.next_look[collection] = 0.0 if is_deaf else started + self._seconds / 2
+
+    async def _compare(self, clocked: SupportsClock) -> None:
+        """Learn how far this machine's clock is from the one that all share."""
+        theirs = await self._guard.run("clock", clocked.clock, Budget(self._background), None)
+        if theirs is not None:
+            ahead = theirs - time.time()
+            self.ahead = ahead if abs(ahead) > _SAME_TIME else 0.0
 
     async def _is_told(self, known: _Known, before: int | None, revision: int) -> bool:
         """Return whether the news have told everything up to `revision`."""

@@ -168,11 +168,14 @@ class Embedder:
             duration = (time.monotonic() - started) / len(wanted)
             flight.answered = True
             made: _Vectors = {}
+            await self._store.meet(control.collection, budget)
             for (key, index), recording in zip(wanted.items(), recordings, strict=True):
                 _, usage, model = call.parse(recording)
                 cost = await price(usage, call.provider, model)
                 facts = Facts(recording, model, duration, cost)
-                entry = make_entry(call.requests[index], control, key, facts, self._policy)
+                entry = make_entry(
+                    call.requests[index], control, key, facts, self._policy, self._store.now()
+                )
                 made[key] = _Vector(Held(entry, None, cost, control.collection))
             helds = [vector.held for vector in made.values()]
             reason = await self._store.write(control.collection, helds, budget, got.fence)
@@ -192,7 +195,7 @@ class Embedder:
     ) -> _Vectors:
         """Return what memory and then the backend have among `keys`, but for what is of no use."""
         found: _Vectors = {}
-        now = time.time()
+        now = self._store.now()
 
         def note(key: str, held: Held, tier: str) -> None:
             state = freshness(held.entry, control, now)

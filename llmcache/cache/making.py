@@ -148,7 +148,7 @@ class Maker:
 
         async def look(budget: Budget) -> Held | None:
             held = await self.look(call, control, key, budget)
-            fresh = held and freshness(held.entry, control, time.time()) is Freshness.FRESH
+            fresh = held and freshness(held.entry, control, self._store.now()) is Freshness.FRESH
             return held if fresh else None
 
         place = (control.collection, key)
@@ -190,8 +190,9 @@ class Maker:
             if control.adds_sample:
                 control = replace(control, sample=await self._free_sample(call, control, budget))
                 key = call.request.key(control.sample)
+            await self._store.meet(control.collection, budget)
             facts = Facts(made.recording, result.model, made.duration, cost)
-            entry = make_entry(call.request, control, key, facts, self._policy)
+            entry = make_entry(call.request, control, key, facts, self._policy, self._store.now())
             held = Held(entry, result, cost, control.collection)
             if control.adds_sample:
                 fence = numbered.fence
@@ -233,10 +234,15 @@ class Facts:
 
 
 def make_entry(
-    request: Request, control: Control, key: str, facts: Facts, policy: CachePolicy
+    request: Request,
+    control: Control,
+    key: str,
+    facts: Facts,
+    policy: CachePolicy,
+    now: float,
 ) -> CacheEntry:
-    """Return the entry of a fresh answer, created now."""
-    now = round(time.time(), 3)
+    """Return the entry of a fresh answer, created `now`."""
+    now = round(now, 3)
     ttl = control.ttl
     stateful_ttl = request.rules.stateful_ttl
     if stateful_ttl is not None and request.is_stateful:

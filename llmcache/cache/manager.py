@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -162,7 +161,7 @@ class CacheManager(Upkeep):
             return await self._samples(call, control, control.samples)
         key = call.request.key(control.sample)
         held = self.store.held(control.collection, key) if control.reads else None
-        if held is not None and _state(held, control) is Freshness.FRESH:
+        if held is not None and self._state(held, control) is Freshness.FRESH:
             return self._delivery.hit(held, control, "memory")
         asked = Asked(call)
         budget = Budget(self._deadline, before_waiting=asked.own)
@@ -288,7 +287,7 @@ class CacheManager(Upkeep):
             return NOTHING
         if held is None and self.store.tier.bytes:
             held = await self.store.confirmed(control.collection, key, budget)
-        state = Freshness.EXPIRED if held is None else _state(held, control)
+        state = Freshness.EXPIRED if held is None else self._state(held, control)
         # A flight in progress knows better than the backend, where it looked itself; but it
         # keeps to itself what may serve past its time.
         place = (control.collection, key) if control.is_plain else None
@@ -296,8 +295,11 @@ class CacheManager(Upkeep):
         if state is not Freshness.FRESH and alone:
             found = await self._maker.look(call, control, key, budget)
             if found is not None:
-                return Stored(found, "backend", _state(found, control))
+                return Stored(found, "backend", self._state(found, control))
         return Stored(held, "memory", state)
+
+    def _state(self, held: Held, control: Control) -> Freshness:
+        return freshness(held.entry, control, self.store.now())
 
     def _serve(
         self, held: Held, stored: Stored, asked: Asked, control: Control
@@ -377,10 +379,6 @@ def _check_one(control: Control, reason: str) -> None:
     """Refuse to make several samples where they cannot be stored or returned."""
     if control.samples is not None:
         raise InvalidRequestError("samples", f"cannot be given: {reason}")
-
-
-def _state(held: Held, control: Control) -> Freshness:
-    return freshness(held.entry, control, time.time())
 
 
 async def _events_of(flight: Flight[Answer]) -> AsyncGenerator[StreamEvent, None]:

@@ -61,15 +61,13 @@ class Store:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._writes: set[asyncio.Task[Any]] = set()
         self._fenced = backend if isinstance(backend, SupportsFence) else None
-        self.coherence = Coherence(
-            backend,
-            self.guard,
-            self.tier,
-            self._tasks,
-            seconds=coherence,
-            background=background_timeout,
-        )
+        timing = {"seconds": coherence, "background": background_timeout}
+        self.coherence = Coherence(backend, self.guard, self.tier, self._tasks, **timing)
         self._next_look = self.coherence.next_look
+
+    def now(self) -> float:
+        """Return Unix seconds, by the clock that all who use the store share, if it has one."""
+        return time.time() + self.coherence.ahead
 
     # --- memory -------------------------------------------------------------------------------
 
@@ -122,12 +120,17 @@ class Store:
 
     # --- reading ------------------------------------------------------------------------------
 
+    async def meet(self, collection: str, budget: Budget) -> None:
+        """Learn a collection's revision and clock before its first entry is held or made."""
+        if collection not in self._next_look:
+            await self.coherence.confirm(collection, budget)
+
     async def find(
         self, collection: str, keys: Sequence[str], parse: Parse, budget: Budget
     ) -> Held | None:
         """Return what the backend holds under the first of `keys` that it has, at most 1,000."""
         if collection not in self._next_look:
-            await self.coherence.confirm(collection, budget)
+            await self.meet(collection, budget)
         since = self.coherence.moment
         found = self._checked(await self._get(collection, keys, budget))
         if not self._can_open(found):
@@ -143,8 +146,7 @@ class Store:
         self, collection: str, keys: Sequence[str], parse: Parse, budget: Budget
     ) -> dict[str, Held]:
         """Return what the backend holds among `keys`, decoded and parsed; the rest are misses."""
-        if collection not in self._next_look:
-            await self.coherence.confirm(collection, budget)
+        await self.meet(collection, budget)
         result: dict[str, Held] = {}
         for start in range(0, len(keys), MOST_KEYS):
             batch = keys[start : start + MOST_KEYS]
@@ -214,8 +216,7 @@ class Store:
 
         Waits for the backend as long as the budget lasts. A slow write goes on behind
         the call, and so does one whose caller was cancelled: the answer is paid for.
-        What others stored above `fence` stays; memory holds what came later than that
-        only when the backend has said so, or failed.
+        What others stored above `fence` stays, and memory waits for whether they did.
         """
         try:
             parts = [self.codec.parts(held.entry) for held in helds]
@@ -239,11 +240,7 @@ class Store:
         return task.result()
 
     async def _put(
-        self,
-        collection: str,
-        helds: Sequence[Held],
-        parts: Sequence[Parts],
-        fence: int | None,
+        self, collection: str, helds: Sequence[Held], parts: Sequence[Parts], fence: int | None
     ) -> str | None:
         budget = Budget(self._background)
         keys = [held.entry.key for held in helds]
@@ -255,7 +252,7 @@ class Store:
                 model=entry.model,
                 tags=entry.tags,
                 created_at=entry.created_at,
-                keep_until=entry.keep_until,
+                keep_until=self._here(entry.keep_until),
             )
             for (entry, *_), each in zip(helds, parts, strict=True)
         ]
@@ -273,6 +270,10 @@ class Store:
         for each in parts:
             spawn(self._tasks, self.dictionaries.learn(collection, each))
         return "another answer was stored meanwhile" if late else None
+
+    def _here(self, moment: float | None) -> float | None:
+        """Return a moment by this machine's clock, as backends are told it."""
+        return None if moment is None else moment - self.coherence.ahead
 
     def _hold(self, collection: str, helds: Sequence[Held]) -> None:
         for held in helds:

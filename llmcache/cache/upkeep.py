@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,7 +117,7 @@ class Upkeep:
             check_collection(collection)
         if key is not None and tag is None and model is None and older_than is None:
             return await self.store.remove(collection or self.collection, [key])
-        limit = None if older_than is None else time.time() - older_than
+        limit = None if older_than is None else self.store.now() - older_than
 
         def matches(entry: CacheEntry) -> bool:
             return (
@@ -188,7 +187,7 @@ class Upkeep:
         if max_bytes is not None:
             msg = f"backend {backend.name!r} does not know what was used last: leave max_bytes out"
             raise ConfigurationError(msg)
-        now, expired, left = time.time(), 0, 0
+        now, expired, left = self.store.now(), 0, 0
         async for info, entry in self.entries(collection):
             until = None if isinstance(entry, BackendError) else entry.keep_until
             if until is not None and until <= now:

@@ -43,6 +43,9 @@ WITH put AS (
 )
 SELECT key, version, (SELECT revision FROM changed) AS revision FROM put;
 
+-- name: clock
+SELECT extract(epoch FROM clock_timestamp())::float8;
+
 -- name: fence
 SELECT nextval('llmcache.versions');
 
