@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from server_support import emptied, own_database
+from shared_support import Machine, Numbered
 
+from llmcache import OpenAIProvider
 from llmcache.backends.hybrid import HybridRedisPostgreSQLCache
 from llmcache.backends.postgres import PostgresBackend
 from llmcache.backends.redis import RedisBackend
 from llmcache.testing.servers import PostgresServer, RedisServer
+from llmcache.testing.upstream import Upstream
 
 
 @pytest.fixture
@@ -39,3 +43,32 @@ async def hybrid(
 ) -> AsyncIterator[HybridRedisPostgreSQLCache]:
     async with HybridRedisPostgreSQLCache(postgres=postgres, redis=redis) as backend:
         yield backend
+
+
+@pytest.fixture
+def numbered() -> Numbered:
+    return Numbered()
+
+
+@pytest.fixture
+async def machine(
+    numbered: Numbered, dsn: str, redis_server: RedisServer
+) -> AsyncIterator[Machine]:
+    """A function that makes a provider as on another machine: with connections of its own."""
+    async with Upstream(numbered) as upstream:
+
+        def make(
+            redis_url: str = redis_server.url, redis: dict[str, Any] | None = None, **options: Any
+        ) -> OpenAIProvider:
+            # The server is shared: no other test has this name.
+            near = RedisBackend(redis_url, prefix=dsn.rpartition("/")[2], **(redis or {}))
+            backend = HybridRedisPostgreSQLCache(dsn, redis=near)
+            return OpenAIProvider(
+                "demo",
+                base_url=upstream.base_url,
+                api_key="sk-test",
+                cache_backend=backend,
+                cache_options={"deadline": 10.0, **options},
+            )
+
+        yield make
