@@ -238,7 +238,6 @@ async def test_another_process_is_stale_for_milliseconds(
     numbered: Numbered,
     dsn: str,
     redis_server: RedisServer,
-    record_property: Any,
 ) -> None:
     """Measured with one clock: from the acknowledgement of a rewrite to the first new answer."""
     rewrites = 30
@@ -260,9 +259,10 @@ async def test_another_process_is_stale_for_milliseconds(
             seen, memory = json.loads(await program.stdout.readline())
             await program.wait()
     late = [max(0.0, seen[str(n)] - acknowledged[n]) for n in acknowledged if str(n) in seen]
-    record_property("staleness_median_ms", round(statistics.median(late) * 1e3, 2))
-    record_property("staleness_worst_ms", round(max(late) * 1e3, 2))
+    middle = statistics.median(late)
+    print(f"stale for {middle * 1e3:.1f} ms in the median, {max(late) * 1e3:.1f} ms at worst")
     assert memory > 100
     assert len(late) > rewrites / 2, "most were seen before the next came"
-    assert max(late) <= 5.0
+    assert max(late) <= 5.0, "the bound"
+    assert middle < 1.0, "the revision alone is asked every 2.5 s"
     assert numbered.calls == rewrites + 1
