@@ -84,6 +84,7 @@ class News:
         line.listeners.setdefault(channel, set()).add(listener)
         try:
             await self._join(line, channel)
+            _check_cancelled()
             while True:
                 yield await listener.next()
         finally:
@@ -123,6 +124,7 @@ class News:
             while True:
                 with translated("news"):
                     message = await subscriber.get_message(timeout=_SILENCE)
+                    _check_cancelled()
                     if message is None and asked:
                         msg = f"no answer within {_SILENCE:g} s"
                         raise TimeoutError(msg)
@@ -147,6 +149,13 @@ class News:
             with contextlib.suppress(BackendUnavailableError), translated("close"):
                 await subscriber.aclose()
         await self._client.close(client)
+
+
+def _check_cancelled() -> None:
+    """Raise the cancellation that the driver has swallowed, as it does while it connects."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def _pass_on(line: _Line, message: Mapping[str, Any]) -> None:

@@ -225,7 +225,8 @@ class Store:
             return str(error)
         if fence is None:
             self.coherence.changed(collection, [held.entry.key for held in helds])
-            self._hold(collection, helds)
+            for held in helds:
+                self.tier.put((collection, held.entry.key), held)
         if len(self._tasks) >= _MOST_PENDING:
             reason = "too many writes are waiting for the store"
             self.guard.warn("put", "not stored", reason)
@@ -259,12 +260,13 @@ class Store:
         since = self.coherence.moment
         send = partial(self._sent, collection, stored, fence)
         late = await self.guard.run("put", send, budget, None)
-        kept = [each for each in helds if each.entry.key not in (late or ())]
-        live = [each for each in kept if self.coherence.may_hold(collection, each.entry.key, since)]
-        # What was read while this went on may be what it replaced.
+        # What was read while this went on may be what it replaced, and may be held already.
+        for held in helds:
+            place = (collection, held.entry.key)
+            self.tier.discard(place)
+            if place[1] not in (late or ()) and self.coherence.may_hold(*place, since):
+                self.tier.put(place, held)
         self.coherence.changed(collection, keys)
-        if fence is not None:
-            self._hold(collection, live)
         if late is None:
             return "the store failed to take it"
         for each in parts:
@@ -274,10 +276,6 @@ class Store:
     def _here(self, moment: float | None) -> float | None:
         """Return a moment by this machine's clock, as backends are told it."""
         return None if moment is None else moment - self.coherence.ahead
-
-    def _hold(self, collection: str, helds: Sequence[Held]) -> None:
-        for held in helds:
-            self.tier.put((collection, held.entry.key), held)
 
     async def _sent(
         self, collection: str, entries: Sequence[StoredEntry], fence: int | None
@@ -366,13 +364,17 @@ class Store:
             BackendError: the backend failed. Removing is asked for, not a cache's favour.
         """
         await self.written()
-        for key in keys:
-            self.tier.discard((collection, key))
-        self.coherence.changed(collection, keys)
+        self._drop(collection, keys)
         try:
             return await self.backend.delete(collection, keys)
         finally:
-            self.coherence.changed(collection, keys)
+            # What was read while this went on may be what it removed.
+            self._drop(collection, keys)
+
+    def _drop(self, collection: str, keys: Sequence[str]) -> None:
+        self.coherence.changed(collection, keys)
+        for key in keys:
+            self.tier.discard((collection, key))
 
     async def written(self) -> None:
         """Wait for the writes that go on behind the calls: what is removed next must stay removed."""

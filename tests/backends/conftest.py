@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -11,6 +11,7 @@ from server_support import emptied, own_database
 from shared_support import Machine, Numbered
 
 from llmcache import OpenAIProvider
+from llmcache.backends import Backend
 from llmcache.backends.hybrid import HybridRedisPostgreSQLCache
 from llmcache.backends.postgres import PostgresBackend
 from llmcache.backends.redis import RedisBackend
@@ -56,18 +57,28 @@ async def machine(
 ) -> AsyncIterator[Machine]:
     """A function that makes a provider as on another machine: with connections of its own."""
     async with Upstream(numbered) as upstream:
+        # The server is shared: no other test has this name.
+        prefix = dsn.rpartition("/")[2]
 
         def make(
-            redis_url: str = redis_server.url, redis: dict[str, Any] | None = None, **options: Any
+            redis_url: str = redis_server.url,
+            kind: str = "pg_redis",
+            lease_seconds: float = 10.0,
+            base_url: str | None = None,
+            **options: Any,
         ) -> OpenAIProvider:
-            # The server is shared: no other test has this name.
-            near = RedisBackend(redis_url, prefix=dsn.rpartition("/")[2], **(redis or {}))
-            backend = HybridRedisPostgreSQLCache(dsn, redis=near)
+            near = RedisBackend(redis_url, prefix=prefix, lease_seconds=lease_seconds)
+            backends: dict[str, Callable[[], Backend]] = {
+                "pg": lambda: PostgresBackend(dsn),
+                "redis": lambda: near,
+                "pg_redis": lambda: HybridRedisPostgreSQLCache(dsn, redis=near),
+            }
             return OpenAIProvider(
                 "demo",
-                base_url=upstream.base_url,
+                base_url=base_url or upstream.base_url,
                 api_key="sk-test",
-                cache_backend=backend,
+                attempts=1,
+                cache_backend=backends[kind](),
                 cache_options={"deadline": 10.0, **options},
             )
 

@@ -58,16 +58,18 @@ async def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
             await asyncio.sleep(0.005)
 
 
-async def listens(provider: OpenAIProvider) -> None:
-    """Return when the memory of a provider hears the news of its collection."""
+async def listens(provider: OpenAIProvider, question: str | None = "q") -> None:
+    """Return when the memory of a provider hears the news: those who use it begin to listen."""
     cache = provider.cache
-    channel = cache.backend.redis._channel(cache.collection)  # type: ignore[attr-defined]
-    client = await cache.backend.redis._client._opened()  # type: ignore[attr-defined]
+    redis: Any = getattr(cache.backend, "redis", cache.backend)
+    client = await redis._client._opened()
     async with asyncio.timeout(30):
         while True:
             known = cache.store.coherence._known.get(cache.collection)
             is_following = known is not None and known.following is not None
+            channel = redis._channel(cache.collection)
             if is_following and (await client.pubsub_numsub(channel))[0][1]:
                 return
-            await number(provider)
+            if question is not None:
+                await number(provider, question)
             await asyncio.sleep(0.01)

@@ -225,3 +225,19 @@ def test_one_loop_after_another_listens(redis_server: RedisServer) -> None:
 
     for number in range(3):
         asyncio.run(once(number))
+
+
+async def test_who_leaves_while_the_connection_is_made_leaves_at_once(
+    redis: RedisBackend,
+) -> None:
+    """At any of its steps; the driver swallows a cancellation at some."""
+    for step in range(40):
+        listener = asyncio.create_task(heard(redis.news("default")))
+        for _ in range(step):
+            await asyncio.sleep(0)
+        await asyncio.sleep(0.0002 * step)
+        listener.cancel()
+        done, _ = await asyncio.wait({listener}, timeout=20)
+        assert done
+        assert listener.cancelled() or listener.result() == _LISTENING
+    assert not redis._news._bound.get().listeners
