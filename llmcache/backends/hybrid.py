@@ -9,6 +9,13 @@ bring back what was replaced or removed.
     Postgres down   Redis serves; writes fail, and the cache drops them with a warning
     both            the provider is asked
 
+Redis also tells every process which entries another one has changed. So what a process
+has in its memory is outdated for milliseconds, as a rule. News may get lost, and a change
+made while Redis is down is none: the revision, which Postgres counts, bounds the time by
+the `coherence` of the cache (a second) in every case. What Redis itself has is outdated
+only while the one process that changed it cannot reach Redis and others can; it is
+removed when that process reaches it again, or its time to live is over.
+
 A store that is down is left alone for a while (`_circuit`), so that it costs one call
 its deadline and not all of them.
 """

@@ -83,8 +83,9 @@ class CacheManager(Upkeep):
             memory_bytes: ceiling of the tier in this process's memory; 0 turns it off.
             deadline: seconds that the backend may hold up one call in all.
             flight_timeout: seconds to wait for another process that makes the same call.
-            coherence: seconds within which this process notices that another one
-                replaced or removed an entry that is also in this one's memory.
+            coherence: seconds for which this process's memory may serve what another one
+                has replaced or removed, at most, as long as the backend answers. Where the
+                backend tells news, as Redis does, milliseconds are usual; see `Coherence`.
             background_timeout: seconds that work behind the calls may take: a write
                 that outlasted the deadline, and closing.
             max_entry_bytes: larger answers pass by unstored.
