@@ -16,7 +16,20 @@ from typing import Any, Final
 from .runner import Options, Row, failed_row, machine, table, versions
 from .worker import forget_keys
 
-_GROUPS: Final = ("hits", "coalescing", "scale", "size", "imports", "streams", "growth", "misses")
+_GROUPS: Final = (
+    "hits",
+    "shared",
+    "shared_scale",
+    "coalescing",
+    "scale",
+    "size",
+    "imports",
+    "streams",
+    "growth",
+    "misses",
+    "importing",
+    "warming",
+)
 _RESULTS: Final = Path(__file__).with_name("results")
 
 

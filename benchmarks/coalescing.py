@@ -15,7 +15,7 @@ from typing import Final
 from llmcache import OpenAIProvider, StreamEventType
 from llmcache.testing.upstream import DemoUpstream
 
-from . import exchange, peers
+from . import coalescing_shared, exchange, peers
 from .hits import PacedUpstream
 from .runner import Bar, Options, Row, failed_row
 from .worker import ROOT, Worker, clean_environment
@@ -42,6 +42,7 @@ async def rows(options: Options) -> list[Row]:
         await _streams(options.folder / "streams", streams),
         await _many_processes(options.folder / "many-streams", processes, each, streamed=True),
     ]
+    found += await coalescing_shared.rows(options, _GROUP)
     if options.peers:
         found += await _peers(options)
     return found

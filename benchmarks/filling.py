@@ -22,7 +22,7 @@ from llmcache.types import CacheEntry, Recording
 from . import exchange
 from .worker import ROOT, clean_environment
 
-__all__ = ["BASE_URL", "COLLECTION", "fill", "prompt"]
+__all__ = ["BASE_URL", "COLLECTION", "fill", "made_entry", "prompt", "stored"]
 
 # A port on which nobody listens: whatever is not a hit fails at once.
 BASE_URL: Final = "http://127.0.0.1:9/v1"
@@ -39,7 +39,8 @@ def prompt(number: int) -> str:
     return f"Question {number}: {exchange.prose(size, seed=number)}"
 
 
-def _entry(number: int) -> CacheEntry:
+def made_entry(number: int) -> CacheEntry:
+    """Return an entry with the answer to `prompt(number)`."""
     source = random.Random(~number)
     text = exchange.prose(source.randint(300, 1_200), seed=~number)
     body: dict[str, Any] = exchange.body(prompt(number))
@@ -69,7 +70,9 @@ async def fill(folder: Path, count: int) -> float:
     started = time.perf_counter()
     codec = Codec()
     samples = [
-        part for number in range(_SAMPLES) for part in codec.parts(_entry(_SAMPLED_FROM + number))
+        part
+        for number in range(_SAMPLES)
+        for part in codec.parts(made_entry(_SAMPLED_FROM + number))
     ]
     backend = FSCache(folder)
     await backend.put_dictionary(COLLECTION, train_dictionary(samples).data)
@@ -100,13 +103,14 @@ async def _write(folder: Path, first: int, last: int) -> None:
     codec.add(dictionary)
     for start in range(first, last, _BATCH):
         numbers = range(start, min(start + _BATCH, last))
-        await backend.put(COLLECTION, list(_stored(codec, dictionary.id, numbers)))
+        await backend.put(COLLECTION, list(stored(codec, dictionary.id, numbers)))
     await backend.aclose()
 
 
-def _stored(codec: Codec, dictionary: int, numbers: range) -> Iterator[StoredEntry]:
+def stored(codec: Codec, dictionary: int, numbers: range) -> Iterator[StoredEntry]:
+    """Yield the entries of those numbers as a store gets them; `dictionary` 0 is none."""
     for number in numbers:
-        entry = _entry(number)
+        entry = made_entry(number)
         data = codec.encode(entry, dictionary_id=dictionary)
         yield StoredEntry(entry.key, data, entry.model, (), entry.created_at, None)
 

@@ -26,7 +26,7 @@ from . import exchange, peers
 from .runner import Bar, Options, Rounds, Row, Turn, failed_row, interleave, row_of
 from .worker import Subject, Worker, serve
 
-__all__ = ["PacedUpstream", "open_workers", "rows"]
+__all__ = ["PacedUpstream", "digest", "open_workers", "rows"]
 
 _GROUP: Final = "hit, whole call"
 _OURS: Final = ("memory", "memory floor", "filesystem", "filesystem inline", "filesystem floor")
@@ -82,10 +82,10 @@ async def prepare(name: str, base_url: str, folder: Path) -> Subject:
 def _memory_floor() -> Subject:
     """The least that a look-up by content costs: canonical bytes, a hash, a dict."""
     body = exchange.body()
-    stored = {_digest(body): exchange.TEXT}
+    stored = {digest(body): exchange.TEXT}
 
     def call() -> str:
-        return stored[_digest(body)]
+        return stored[digest(body)]
 
     return Subject(call, str, exchange.TEXT)
 
@@ -95,12 +95,12 @@ def _file_floor(folder: Path) -> Subject:
     body = exchange.body()
     folder.mkdir(parents=True, exist_ok=True)
     root = str(folder)
-    with open(f"{root}/{_digest(body).hex()}", "wb") as file:  # noqa: PTH123 - the plain way
+    with open(f"{root}/{digest(body).hex()}", "wb") as file:  # noqa: PTH123 - the plain way
         file.write(zstandard.ZstdCompressor().compress(exchange.answer()))
     decompress = zstandard.ZstdDecompressor().decompress
 
     def call() -> Mapping[str, Any]:
-        with open(f"{root}/{_digest(body).hex()}", "rb") as file:  # noqa: PTH123
+        with open(f"{root}/{digest(body).hex()}", "rb") as file:  # noqa: PTH123
             data = file.read()
         answer: Mapping[str, Any] = orjson.loads(decompress(data))
         return answer
@@ -108,7 +108,8 @@ def _file_floor(folder: Path) -> Subject:
     return Subject(call, lambda a: a["choices"][0]["message"]["content"], exchange.TEXT)
 
 
-def _digest(body: Mapping[str, Any]) -> bytes:
+def digest(body: Mapping[str, Any]) -> bytes:
+    """Return the SHA-256 of a request's sorted JSON."""
     return hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).digest()
 
 

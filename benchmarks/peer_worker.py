@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+import os
 import warnings
 from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from . import exchange
 from .worker import Subject, serve
@@ -46,6 +48,25 @@ def _litellm() -> Any:
     litellm.suppress_debug_info = True
     litellm.cache = Cache(type="local")
     return litellm
+
+
+def _litellm_redis(base_url: str) -> Subject:
+    import litellm  # noqa: PLC0415
+    from litellm.caching.caching import Cache  # noqa: PLC0415
+
+    litellm.suppress_debug_info = True
+    server = urlsplit(os.environ["REDIS_URL"])
+    litellm.cache = Cache(
+        type="redis", host=server.hostname, port=server.port, password=server.password
+    )
+
+    async def call() -> Any:
+        return await litellm.acompletion(**_litellm_arguments(base_url, exchange.PROMPT))
+
+    def text(answer: Any) -> Any:
+        return answer.choices[0].message.content
+
+    return Subject(call, text, exchange.TEXT, versions=_versions("litellm", "redis"))
 
 
 def _litellm_arguments(base_url: str, prompt: str) -> dict[str, Any]:
@@ -108,6 +129,7 @@ def prepare(name: str, base_url: str, folder: Path) -> Subject:
         "dspy-disk": lambda: _dspy(base_url, folder, memory=False),
         "litellm": lambda: _litellm_subject(name, base_url),
         "litellm-async": lambda: _litellm_subject(name, base_url),
+        "litellm-redis": lambda: _litellm_redis(base_url),
         "langchain": lambda: _langchain(base_url, folder),
     }
     return makers[name]()

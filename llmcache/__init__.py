@@ -13,8 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ._lazy import lazy_names
-
-__version__ = "0.1.0"
+from ._version import __version__
 
 if TYPE_CHECKING:
     from .backends import Backend as Backend
@@ -67,6 +66,7 @@ if TYPE_CHECKING:
     from .types import ImagePart as ImagePart
     from .types import Message as Message
     from .types import MessageInput as MessageInput
+    from .types import Native as Native
     from .types import Role as Role
     from .types import StreamEvent as StreamEvent
     from .types import StreamEventType as StreamEventType
@@ -110,6 +110,7 @@ _HOMES = {
     "MemoryBackend": "backends",
     "Message": "types",
     "MessageInput": "types",
+    "Native": "types",
     "MissingExtraError": "errors",
     "NotFoundError": "errors",
     "OpenAIProvider": "providers.openai",
@@ -173,6 +174,7 @@ __all__ = [
     "Message",
     "MessageInput",
     "MissingExtraError",
+    "Native",
     "NotFoundError",
     "OpenAIProvider",
     "OverloadedError",

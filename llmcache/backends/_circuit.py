@@ -8,9 +8,9 @@ deadline, and the first opens it.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable
+from types import TracebackType
 from typing import Final
 
 from ..errors import BackendUnavailableError
@@ -34,6 +34,7 @@ class Circuit:
         self._refusals = 0
         self._pause = 0.0
         self._open_until = 0.0
+        self._openings = 0
         self._trying = False
 
     @property
@@ -41,34 +42,62 @@ class Circuit:
         """Whether calls are refused at this moment."""
         return self._pause > 0 and (self._trying or self._clock() < self._open_until)
 
-    @contextlib.contextmanager
-    def use(self, operation: str) -> Generator[None, None, None]:
-        """Let a call through, and learn from how it ends.
+    def use(self, operation: str) -> _Use:
+        """Let a call through for a `with` block, and learn from how it ends.
 
         Raises:
             BackendUnavailableError: the circuit is open, or another call is trying.
         """
-        if self.is_open:
+        if self._pause and self.is_open:
             left = max(0.0, self._open_until - self._clock())
             msg = f"left alone for {left:.1f} s more, after it failed"
             raise BackendUnavailableError(msg, backend=self._store, operation=operation)
-        trial = self._trying = self._pause > 0
-        started = self._clock()
-        try:
-            yield
-        except (BackendUnavailableError, asyncio.CancelledError) as error:
-            slow = self._clock() - started >= _SLOW
-            if slow or isinstance(error, BackendUnavailableError):
-                self._failed(slow=slow)
-            raise
-        else:
+        return _Use(self)
+
+    def begin(self) -> tuple[float, bool, int]:
+        """Return when a call began, whether it tries a store that was down, and `openings`."""
+        trial = self._pause > 0
+        if trial:
+            self._trying = True
+        return self._clock(), trial, self._openings
+
+    def end(self, error: BaseException | None, began: tuple[float, bool, int]) -> None:
+        """Learn from how a call ended."""
+        started, trial, openings = began
+        if error is None:
             self._refusals, self._pause = 0, 0.0
-        finally:
-            if trial:
-                self._trying = False
+        elif isinstance(error, BackendUnavailableError | asyncio.CancelledError):
+            slow = self._clock() - started >= _SLOW
+            # Of many that were under way when one opened the circuit, none tells more than that one.
+            told = openings != self._openings
+            if not told and (slow or isinstance(error, BackendUnavailableError)):
+                self._failed(slow=slow)
+        if trial:
+            self._trying = False
 
     def _failed(self, *, slow: bool) -> None:
         self._refusals += 1
         if slow or self._pause or self._refusals >= _REFUSALS:
             self._pause = min(_LONGEST_PAUSE, self._pause * 2 or _FIRST_PAUSE)
             self._open_until = self._clock() + self._pause
+            self._openings += 1
+
+
+class _Use:
+    """One call that was let through."""
+
+    __slots__ = ("_began", "_circuit")
+
+    def __init__(self, circuit: Circuit) -> None:
+        self._circuit = circuit
+
+    def __enter__(self) -> None:
+        self._began = self._circuit.begin()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._circuit.end(error, self._began)

@@ -9,25 +9,35 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
-from collections.abc import Generator, Sequence
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
 
-from ..errors import BackendError, BackendUnavailableError, ConfigurationError, MissingExtraError
+from ..errors import BackendUnavailableError, ConfigurationError, MissingExtraError
+from ._batches import AT_ONCE
+from ._deadlines import Deadlines
 from ._loop_bound import LoopBound
 from ._pg_sql import migrations, statements
+from ._urls import has_numbered_ports
 
 __all__ = ["Database", "check_dsn", "translated"]
 
+T = TypeVar("T")
+
 _MIGRATE: Final = "migrate.sql"
+# As many reads are under way at once: see `Batches`.
+_READERS: Final = AT_ONCE
 _SCHEMES: Final = ("postgresql://", "postgres://")
 
 
 class _Opened:
-    """The pool of a loop, and whose turn it is to open it."""
+    """The pool of a loop, and the task that opens it."""
 
     def __init__(self) -> None:
         self.pool: Any = None
-        self.turn = asyncio.Lock()
+        self.opening: asyncio.Task[None] | None = None
+        # Connections that wait for the next read.
+        self.readers: list[Any] = []
 
 
 class Database:
@@ -50,6 +60,7 @@ class Database:
         self._timeout = statement_timeout
         self._cache_size = statement_cache_size
         self._migrate = migrate
+        self._deadlines = Deadlines()
         self._bound = LoopBound(_Opened)
 
     async def fetch(self, operation: str, sql: str, *arguments: Any) -> Sequence[Any]:
@@ -68,6 +79,55 @@ class Database:
                 rows = await pool.fetch(sql, *arguments)
             return rows
 
+    async def read(self, operation: str, sql: str, *arguments: Any) -> Sequence[Any]:
+        """As `fetch`, for the hot path: on connections of its own, since a pool costs as much as a row."""
+        opened = self._bound.get()
+        if opened.pool is None:
+            await self._opened(operation)
+        if self._given is not None:
+            return await self.fetch(operation, sql, *arguments)
+        try:
+            reader = opened.readers.pop() if opened.readers else await self._reader()
+            try:
+                with self._deadlines.limit(self._timeout):
+                    rows: Sequence[Any] = await reader.fetch(sql, *arguments)
+            except BaseException:
+                reader.terminate()  # to end the statement politely would hold up who has given up
+                raise
+            opened.readers.append(reader)
+        except _lost() as error:
+            if isinstance(error, TimeoutError):
+                raise _ours(operation, error) from error
+            return await self.fetch(operation, sql, *arguments)
+        except _failures() as error:
+            raise _ours(operation, error) from error
+        return rows
+
+    async def _reader(self) -> Any:
+        return await _driver().connect(
+            self._dsn, timeout=self._timeout, statement_cache_size=self._cache_size
+        )
+
+    async def transact(self, operation: str, work: Callable[[Any], Awaitable[T]]) -> T:
+        """Return what `work` makes of a connection, in one transaction. It may be made twice.
+
+        Raises:
+            BackendUnavailableError: the server cannot be reached, or refused; nothing is changed.
+        """
+        pool = self._bound.get().pool or await self._opened(operation)
+
+        async def attempt() -> T:
+            async with pool.acquire(timeout=self._timeout) as connection, connection.transaction():
+                return await work(connection)
+
+        with translated(operation):
+            try:
+                return await attempt()
+            except _lost() as error:
+                if isinstance(error, TimeoutError):
+                    raise
+                return await attempt()
+
     async def _opened(self, operation: str) -> Any:
         """As `open`, for a call that a wrong setting must not fail."""
         try:
@@ -80,17 +140,26 @@ class Database:
     async def open(self) -> Any:
         """Return the pool, with the schema there and up to date.
 
+        All that come meanwhile wait for one attempt. It goes on when they leave: were it
+        theirs, a server that is slow to open would be opened anew by every caller, and by
+        none to the end.
+
         Raises:
             ConfigurationError: wrong password, no such database, no privilege, a schema
                 of a later version; or one that is missing, where `migrate` is off.
             BackendUnavailableError: the server cannot be reached.
         """
         opened = self._bound.get()
-        async with opened.turn:
-            if opened.pool is None:
-                with translated("open"):
-                    opened.pool = await self._prepared()
+        if opened.pool is None:
+            if opened.opening is None or opened.opening.done():
+                opened.opening = asyncio.create_task(self._open(opened))
+                opened.opening.add_done_callback(_consume)
+            await asyncio.shield(opened.opening)
         return opened.pool
+
+    async def _open(self, opened: _Opened) -> None:
+        with translated("open"):
+            opened.pool = await self._prepared()
 
     async def upgrade(self) -> list[int]:
         """Apply the migrations that are missing, and return their numbers; raises as `open`."""
@@ -117,8 +186,8 @@ class Database:
         driver = _driver()
         pool: Any = await driver.create_pool(
             self._dsn,
-            min_size=1,
-            max_size=self._max_connections,
+            min_size=0,  # to hold one open, the pool would retry by itself, with a log of its own
+            max_size=max(1, self._max_connections - _READERS),
             command_timeout=self._timeout,
             timeout=self._timeout,
             statement_cache_size=self._cache_size,
@@ -130,13 +199,21 @@ class Database:
     async def aclose(self) -> None:
         """Close the pool if it is ours."""
         opened = self._bound.get()
+        if opened.opening is not None and not opened.opening.done():
+            opened.opening.cancel()
+            await asyncio.wait({opened.opening})
         pool, opened.pool = opened.pool, None
+        readers, opened.readers = opened.readers, []
         if pool is None or pool is self._given:
             return
         try:
             async with asyncio.timeout(self._timeout):
+                for reader in readers:
+                    await reader.close()
                 await pool.close()
-        except (TimeoutError, OSError, _driver().PostgresError, _driver().InterfaceError):
+        except _failures():
+            for reader in readers:
+                reader.terminate()
             pool.terminate()
 
     # --- a session, for what lives as long as one --------------------------------------------
@@ -164,14 +241,15 @@ class Database:
                     await session.close()
                 else:
                     await self._given.release(session)
-        except (TimeoutError, OSError, _driver().PostgresError, _driver().InterfaceError):
+        except _failures():
             session.terminate()
 
     # --- the schema ----------------------------------------------------------------------------
 
     async def _prepare(self, pool: Any) -> None:
         async with pool.acquire(timeout=self._timeout) as connection:
-            missing = await _missing(connection)
+            async with asyncio.timeout(self._timeout):
+                missing = await _missing(connection)
             if missing and not self._migrate:
                 msg = f"the schema lacks migrations {missing}; run `llmcache db upgrade`"
                 raise ConfigurationError(msg)
@@ -181,6 +259,12 @@ class Database:
 
 async def _as_it_is(_: Any) -> None:
     """Leave a connection as it is."""
+
+
+def _consume(task: asyncio.Task[None]) -> None:
+    """Let a failure that nobody waited for be no news."""
+    if not task.cancelled():
+        task.exception()
 
 
 async def _missing(connection: Any) -> list[int]:
@@ -219,20 +303,25 @@ async def _upgrade(connection: Any) -> list[int]:
 @contextlib.contextmanager
 def translated(operation: str) -> Generator[None, None, None]:
     """Turn what asyncpg raises into ours."""
-    driver = _driver()
     try:
         yield
-    except (BackendError, ConfigurationError):
-        raise
-    except (driver.PostgresError, driver.InterfaceError, OSError, TimeoutError) as error:
-        raise _ours(driver, operation, error) from error
+    except _failures() as error:
+        raise _ours(operation, error) from error
 
 
-def _ours(driver: Any, operation: str, error: Exception) -> Exception:
+def _failures() -> tuple[type[Exception], ...]:
+    """Return what asyncpg raises when a server refuses, or cannot be reached."""
+    driver = _driver()
+    return (driver.PostgresError, driver.InterfaceError, OSError, TimeoutError)
+
+
+def _ours(operation: str, error: Exception) -> BackendUnavailableError | ConfigurationError:
+    driver = _driver()
     if operation == "open":
         for kind, hint in (
             (driver.InvalidPasswordError, "check the user and password in pg_dsn"),
             (driver.InvalidAuthorizationSpecificationError, "check the user in pg_dsn"),
+            (driver.exceptions.ClientConfigurationError, "correct pg_dsn"),
             (driver.InvalidCatalogNameError, "create the database, or name another in pg_dsn"),
             (
                 driver.InsufficientPrivilegeError,
@@ -273,4 +362,8 @@ def check_dsn(dsn: str | None) -> None:
     if not isinstance(dsn, str) or not dsn.startswith(_SCHEMES):
         scheme = str(dsn).partition(":")[0] if isinstance(dsn, str) else type(dsn).__name__
         msg = f"pg_dsn must start with postgresql://, not {scheme!r}"
+        raise ConfigurationError(msg)
+    # asyncpg takes what follows the first @ for hosts.
+    if not has_numbered_ports(dsn) or urlsplit(dsn).netloc.count("@") > 1:
+        msg = "pg_dsn cannot be read: a port is no number, or the password needs quoting"
         raise ConfigurationError(msg)

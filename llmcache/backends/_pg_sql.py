@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from importlib import resources
 from typing import Final, NamedTuple
 
-__all__ = ["Migration", "migrations", "statements"]
+__all__ = ["Migration", "as_text", "migrations", "moved", "statements"]
 
 _PACKAGE: Final = "llmcache.backends"
 _FOLDER: Final = "sql"
@@ -23,11 +22,27 @@ class Migration(NamedTuple):
     sql: str
 
 
-def statements(file: str) -> Mapping[str, str]:
+def statements(file: str) -> dict[str, str]:
     """Return the statements of a file by their names, each from its `-- name:` line to the next."""
     text = resources.files(_PACKAGE).joinpath(_FOLDER, file).read_text(encoding="utf-8")
     pieces = _NAME.split(text)[1:]
     return dict(zip(pieces[::2], (piece.strip() for piece in pieces[1::2]), strict=True))
+
+
+def as_text(value: str | None) -> str | None:
+    """Return text as Postgres can hold it: NUL, and what is no Unicode, with a backslash.
+
+    No two texts become one.
+    """
+    if value is None:
+        return None
+    escaped = value.replace("\\", "\\\\").replace("\0", "\\0")
+    return escaped.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def moved(moment: float | None, seconds: float) -> float | None:
+    """Return a moment so many seconds later; between the clocks of two machines, too."""
+    return None if moment is None else moment + seconds
 
 
 def migrations() -> list[Migration]:

@@ -12,6 +12,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 from ..errors import BackendUnavailableError, ConfigurationError, MissingExtraError
 from ._loop_bound import LoopBound
+from ._redis_readers import Readers
+from ._urls import has_numbered_ports
 
 __all__ = ["RedisClient", "check_url"]
 
@@ -32,6 +34,9 @@ def check_url(url: object) -> None:
     if scheme not in known:
         msg = f"redis_url must start with {', '.join(known)}, not {scheme!r}"
         raise ConfigurationError(msg)
+    if not has_numbered_ports(str(url)):
+        msg = "redis_url cannot be read: a port is no number, or the password needs quoting"
+        raise ConfigurationError(msg)
 
 
 class _Opened:
@@ -39,6 +44,8 @@ class _Opened:
 
     def __init__(self, client: Any, turns: int | None) -> None:
         self.client = client
+        # `None`: what is read goes through the client.
+        self.readers: Readers | None = None
         self.scripts: dict[str, Any] = {}
         self.opening = asyncio.Lock()
         self.turns = None if turns is None else asyncio.Semaphore(turns)
@@ -78,6 +85,28 @@ class RedisClient:
                 async with opened.turns:
                     yield client
 
+    async def mget(self, operation: str, places: Sequence[str]) -> Sequence[bytes | None]:
+        """Return the values at `places`, of which a cluster must have all on one node.
+
+        Raises:
+            BackendUnavailableError: as `use`.
+        """
+        opened = self._bound.get()
+        readers = opened.readers
+        if readers is None:
+            async with self.use(operation) as client:
+                if opened.readers is None:
+                    values: Sequence[bytes | None] = await client.mget(places)
+                    return values
+                readers = opened.readers
+        try:
+            return await readers.mget(places)
+        except Exception as error:
+            ours = _ours(operation, error)
+            if ours is None:
+                raise
+            raise ours from error
+
     async def run(
         self, operation: str, name: str, places: Sequence[str], arguments: Sequence[Any]
     ) -> Any:
@@ -93,8 +122,12 @@ class RedisClient:
         """Close the client if it is ours."""
         opened = self._bound.get()
         client, opened.client = opened.client, self._given
+        readers, opened.readers = opened.readers, None
         opened.scripts.clear()
         await self.close(client)
+        if readers is not None:
+            with contextlib.suppress(BackendUnavailableError), translated("close"):
+                await readers.aclose()
 
     async def separate(self) -> Any:
         """Return a client with connections of its own, for who listens long; to be closed by `close`."""
@@ -120,6 +153,9 @@ class RedisClient:
                 if opened.turns is not None:
                     # Many that come at once to one that is not ready break its connections.
                     await client.initialize()
+                else:
+                    lost = _driver().ConnectionError
+                    opened.readers = Readers(client.connection_pool, lost, self._timeout)
                 opened.client = client
         return opened.client
 
@@ -186,22 +222,36 @@ def _host_and_port(place: str) -> tuple[str, int]:
 @contextlib.contextmanager
 def translated(operation: str) -> Generator[None, None, None]:
     """Turn what redis-py raises into ours."""
-    driver = _driver()
     try:
         yield
-    except (driver.RedisError, OSError, TimeoutError) as error:
-        text = str(error) or type(error).__name__
-        raise BackendUnavailableError(
-            text + _hint(driver, error), backend="redis", operation=operation
-        ) from error
+    except Exception as error:
+        ours = _ours(operation, error)
+        if ours is None:
+            raise
+        raise ours from error
 
 
-def _hint(driver: Any, error: Exception) -> str:
-    if isinstance(error, driver.AuthenticationError):
-        return " (check the user and password in redis_url)"
-    if isinstance(error, driver.OutOfMemoryError):
-        return " (Redis is full and may evict nothing: set maxmemory-policy allkeys-lru)"
-    return ""
+def _ours(operation: str, error: Exception) -> BackendUnavailableError | ConfigurationError | None:
+    """Return our error for one that redis-py raised; `None` for any other."""
+    driver = _driver()
+    if not isinstance(error, (driver.RedisError, OSError, TimeoutError)):
+        return None
+    text = str(error) or type(error).__name__
+    kinds = driver.exceptions
+    for kind, said, hint in (
+        (kinds.AuthenticationError, "", "check the user and password in redis_url"),
+        (kinds.NoPermissionError, "", "the user needs this right, for keys and for scripts"),
+        (kinds.ReadOnlyError, "", "redis_url must name the primary, not a replica of it"),
+        (kinds.ResponseError, "DB index", "name a database in redis_url that the server has"),
+    ):
+        if isinstance(error, kind) and said in text:
+            if operation == "open":
+                return ConfigurationError(f"Redis: {text}; {hint}")
+            text += f" ({hint})"
+            break
+    if isinstance(error, kinds.OutOfMemoryError):
+        text += " (Redis is full and may evict nothing: set maxmemory-policy allkeys-lru)"
+    return BackendUnavailableError(text, backend="redis", operation=operation)
 
 
 def _driver() -> Any:

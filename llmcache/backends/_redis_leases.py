@@ -37,9 +37,11 @@ class RedisLease:
             # Free what was perhaps taken for a caller who had gone.
             spawn(renewals, self._give_back())
             raise
-        if taken:
-            self._renewal = spawn(renewals, self._renew())
-        return bool(taken)
+        if not taken:
+            await self._client.run("lease", "no_lease", [self._place], [])
+            return False
+        self._renewal = spawn(renewals, self._renew())
+        return True
 
     async def release(self) -> None:
         """Free it if it is still ours, and tell those who wait for it."""

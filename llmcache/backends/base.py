@@ -15,24 +15,30 @@ import functools
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple, Protocol, runtime_checkable
+from typing import Final, Literal, NamedTuple, Protocol, runtime_checkable
 
 from ..errors import ConfigurationError
 
 __all__ = [
     "MOST_KEYS",
+    "MOST_LOADED",
     "Backend",
     "BackendStats",
     "Change",
     "EntryInfo",
+    "EverybodysLease",
     "Lease",
+    "LoadReport",
+    "OnConflict",
     "PruneReport",
     "StoredEntry",
     "SupportsClock",
     "SupportsDictionaries",
     "SupportsFence",
     "SupportsLease",
+    "SupportsLoad",
     "SupportsNews",
+    "SupportsPeek",
     "SupportsPrune",
     "SupportsQuarantine",
     "SupportsRevision",
@@ -45,9 +51,18 @@ __all__ = [
 MOST_KEYS: Final = 1_000
 """The most keys or entries that one call to a backend may name."""
 
+MOST_LOADED: Final = 5_000
+"""The most entries of one `SupportsLoad.load`."""
+
+OnConflict = Literal["keep", "newer", "replace"]
+"""What happens to an entry whose key is there: it is kept, replaced by a newer one, or replaced."""
+
 _COLLECTION: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
 _LONGEST_SCHEME: Final = 16
 _DIGITS: Final = range(32, 129)
+# What `may_be_key` says of one, for keys with a line each.
+_KEY: Final = r"[0-9A-Za-z]{1,16}:[0-9A-Za-z]{32,128}"
+_KEYS: Final = re.compile(rf"{_KEY}(?:\n{_KEY})*", re.ASCII)
 
 
 def check_collection(name: str) -> str:
@@ -83,6 +98,20 @@ def check_key(key: str) -> str:
     raise ConfigurationError(msg)
 
 
+def check_keys(keys: Sequence[str]) -> Sequence[str]:
+    """As `check_key` for each of them; return `keys`."""
+    try:
+        # One pass in C: a batch has a thousand. The count finds a key with a line's end inside.
+        lines = "\n".join(keys)
+        if _KEYS.fullmatch(lines) and lines.count("\n") == len(keys) - 1:
+            return keys
+    except TypeError:
+        pass
+    for key in keys:
+        check_key(key)
+    return keys
+
+
 def may_be_key(key: str) -> bool:
     """Return whether `key` has the form of one."""
     # Without a regular expression: this is asked for every key of every read.
@@ -102,6 +131,8 @@ class StoredEntry:
 
     `keep_until` is Unix seconds (`None`: for ever): the store may drop the entry
     from then on, and never returns it for being older; freshness is not its business.
+    `answered_by` is the model that answered, where it is not `model`: empty when it
+    is, `None` when the writer does not say.
     """
 
     key: str
@@ -110,6 +141,7 @@ class StoredEntry:
     tags: tuple[str, ...] = ()
     created_at: float = 0.0
     keep_until: float | None = None
+    answered_by: str | None = None
 
 
 class VersionedEntry(NamedTuple):
@@ -171,7 +203,10 @@ class EntryInfo:
 
 @dataclass(frozen=True, slots=True)
 class BackendStats:
-    """Totals of a store; `collections` maps a name to (entries, bytes)."""
+    """Totals of a store; `collections` maps a name to (entries, bytes).
+
+    Where `estimated`, entries and bytes are from a sample.
+    """
 
     entries: int = 0
     bytes: int = 0
@@ -179,6 +214,15 @@ class BackendStats:
     quarantined: int = 0
     oldest_use: float | None = None
     newest_use: float | None = None
+    estimated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LoadReport:
+    """What a load stored; `replaced` is how many of the `stored` were there already."""
+
+    stored: int = 0
+    replaced: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +296,13 @@ class Lease(Protocol):
         ...
 
 
+class EverybodysLease:
+    """A lease that excludes nobody, where no store gives one."""
+
+    async def release(self) -> None:
+        """Nothing to give up."""
+
+
 @runtime_checkable
 class SupportsLease(Protocol):
     """A store through which processes agree on who calls the provider."""
@@ -305,6 +356,35 @@ class SupportsNews(Protocol):
         Raises:
             BackendError: nothing more will be told. Whoever wants to, asks anew.
         """
+        ...
+
+
+@runtime_checkable
+class SupportsLoad(Protocol):
+    """A store that takes many entries at once faster than by `put`."""
+
+    async def load(
+        self,
+        collection: str,
+        entries: Sequence[StoredEntry],
+        /,
+        *,
+        on_conflict: OnConflict = "replace",
+    ) -> LoadReport:
+        """Store `entries` (at most 5,000) under their keys, all of them or none.
+
+        As a `put` to all others. Whether an entry gives way is decided as it is
+        written: `newer` compares `created_at`, and no writer comes in between.
+        """
+        ...
+
+
+@runtime_checkable
+class SupportsPeek(Protocol):
+    """A composition of stores that can read without moving entries nearer."""
+
+    async def peek(self, collection: str, keys: Sequence[str], /) -> Mapping[str, bytes]:
+        """As `get`, of what is kept for good alone: who reads everything needs none of it again."""
         ...
 
 
@@ -368,7 +448,10 @@ class SupportsStats(Protocol):
     """A store that can count what it holds."""
 
     async def stats(self) -> BackendStats:
-        """Return totals, in memory that does not grow with the number of entries."""
+        """Return totals, in memory that does not grow with the number of entries.
+
+        A store that would have to read too much for them estimates, and says so.
+        """
         ...
 
 

@@ -27,7 +27,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from functools import partial
 from typing import Final
 
-from ..errors import BackendError, BackendUnavailableError
+from ..errors import BackendError, BackendUnavailableError, LLMCacheError
 from ._circuit import Circuit
 from ._closing import AsyncClosing
 from ._loop_bound import own_tasks, spawn
@@ -37,16 +37,21 @@ from .base import (
     Change,
     EntryInfo,
     Lease,
+    LoadReport,
+    OnConflict,
     PruneReport,
     StoredEntry,
     VersionedEntry,
 )
 from .postgres import PostgresBackend
+from .powers import Copied, FoundEntry, Order, Sought
 from .redis import NO_REVISION, RedisBackend
 
 __all__ = ["HybridRedisPostgreSQLCache"]
 
 _PAY_EVERY: Final = 1.0
+# Who writes into a key's bucket while it is being copied makes the copy void.
+_ATTEMPTS: Final = 3
 _MOST_OWED: Final = 100_000
 
 
@@ -77,10 +82,25 @@ class HybridRedisPostgreSQLCache(AsyncClosing):
         self._tasks: set[asyncio.Task[None]] = set()
         self._paying: set[asyncio.Task[None]] = set()
         self._owed: dict[tuple[str, str], int] = {}
+        self.near_hits = self.far_hits = 0
+        """Entries that Redis and that Postgres gave, in this process."""
 
     async def open(self) -> None:
-        """Connect to Postgres now, and make or upgrade the schema; raises as `PostgresBackend.open`."""
-        await self.postgres.open()
+        """Connect to both now, and make or upgrade the schema.
+
+        Raises:
+            ConfigurationError, BackendUnavailableError: as the two backends' `open`;
+                where both fail, with what Redis said as a note.
+        """
+        try:
+            await self.postgres.open()
+        except LLMCacheError as error:
+            try:
+                await self.redis.open()
+            except LLMCacheError as other:
+                error.add_note(str(other))
+            raise
+        await self.redis.open()
 
     # --- the map ----------------------------------------------------------------------------
 
@@ -95,6 +115,10 @@ class HybridRedisPostgreSQLCache(AsyncClosing):
         except BackendError as error:
             failure = error
             self._warner.warn("get", type(error).__name__, str(error))
+        if self._owed:
+            # What Redis has yet to be told of, it may have as it was before.
+            near = {key: data for key, data in near.items() if (collection, key) not in self._owed}
+        self.near_hits += len(near)
         missing = [key for key in keys if key not in near]
         if not missing:
             return near
@@ -106,8 +130,10 @@ class HybridRedisPostgreSQLCache(AsyncClosing):
                 raise
             self._warner.warn("get", type(error).__name__, str(error))
             return near
-        if found and failure is None:
-            spawn(self._tasks, self._fill(collection, list(found.values()), tickets))
+        self.far_hits += len(found)
+        fresh = [each for key, each in found.items() if key in tickets]
+        if fresh:
+            spawn(self._tasks, self._fill(collection, fresh, tickets))
         return {**near, **{key: entry.data for key, (entry, _) in found.items()}}
 
     async def put(self, collection: str, entries: Sequence[StoredEntry], /) -> None:
@@ -138,19 +164,44 @@ class HybridRedisPostgreSQLCache(AsyncClosing):
             self._owe(collection, versions)
         return written.late
 
+    async def load(
+        self,
+        collection: str,
+        entries: Sequence[StoredEntry],
+        /,
+        *,
+        on_conflict: OnConflict = "replace",
+    ) -> LoadReport:
+        """Store `entries` in Postgres; Redis forgets what it has of them, and gets none.
+
+        Who loads many does not say that they will be asked for: they must not push out
+        what is.
+
+        Raises:
+            BackendUnavailableError: Postgres failed; or Redis is away, and has more to be
+                told when it is back than can be remembered. Nothing is stored.
+        """
+        if len(self._owed) + len(entries) > _MOST_OWED:
+            msg = "too much was replaced that it still has; go on when it is back"
+            raise BackendUnavailableError(msg, backend=self.redis.name, operation="load")
+        with self._far.use("load"):
+            loaded = await self.postgres.load_versions(collection, entries, on_conflict)
+        keys = list(dict.fromkeys(entry.key for entry in entries))
+        # Also what is new to Postgres: Redis may have what was pruned there.
+        if keys:
+            await self._remove("load", collection, keys, loaded.version, loaded.revision)
+        return loaded.report
+
+    async def peek(self, collection: str, keys: Sequence[str], /) -> Mapping[str, bytes]:
+        """Return the entries that Postgres has among `keys`; Redis is neither asked nor filled."""
+        with self._far.use("get"):
+            return await self.postgres.get(collection, keys)
+
     async def delete(self, collection: str, keys: Sequence[str], /) -> int:
         """Remove `keys` from both, and return how many Postgres had."""
         with self._far.use("delete"):
             removed = await self.postgres.remove(collection, keys)
-        from_redis = partial(
-            self.redis.remove,
-            collection,
-            keys,
-            removed.version,
-            revision=_told(removed.revision),
-        )
-        if not await self._try("delete", from_redis):
-            self._owe(collection, dict.fromkeys(keys, removed.version))
+        await self._remove("delete", collection, keys, removed.version, removed.revision)
         return removed.existed
 
     async def scan(self, collection: str | None = None, /) -> AsyncIterator[EntryInfo]:
@@ -162,11 +213,14 @@ class HybridRedisPostgreSQLCache(AsyncClosing):
         """Finish what goes on behind the calls, and close both."""
         for task in own_tasks(self._paying):
             task.cancel()
-        while tasks := own_tasks(self._tasks):
-            await asyncio.wait(tasks)
-        await self._pay_once()
-        await self.postgres.aclose()
-        await self.redis.aclose()
+        try:
+            while tasks := own_tasks(self._tasks):
+                await asyncio.wait(tasks)
+            await self._pay_once()
+        finally:
+            # Whoever waits for us may be out of patience with a Redis that hangs.
+            await self.postgres.aclose()
+            await self.redis.aclose()
 
     # --- leases -------------------------------------------------------------------------------
 
@@ -227,8 +281,55 @@ class HybridRedisPostgreSQLCache(AsyncClosing):
             await self.postgres.touch(collection, uses)
 
     async def stats(self) -> BackendStats:
-        """Return the totals of Postgres."""
+        """Return the totals of Postgres; of a large table, estimated."""
         return await self.postgres.stats()
+
+    async def count(self) -> BackendStats:
+        """Return the totals of Postgres, however long it takes."""
+        return await self.postgres.count()
+
+    async def names(self) -> Sequence[str]:
+        """Return the names of the collections that have entries."""
+        return await self.postgres.names()
+
+    def find(self, collection: str, sought: Sought, /) -> AsyncIterator[FoundEntry]:
+        """Yield what Postgres has that matches."""
+        return self.postgres.find(collection, sought)
+
+    def ranked(self, collection: str, order: Order, /) -> AsyncIterator[EntryInfo]:
+        """Yield what Postgres has, the best first."""
+        return self.postgres.ranked(collection, order)
+
+    async def room(self) -> int | None:
+        """Return the bytes that Redis can still take, `None` if it has no ceiling or hides it."""
+        return await self.redis.room()
+
+    async def warm(self, collection: str, keys: Sequence[str], /) -> Copied:
+        """Copy those of `keys` that Redis does not have from Postgres.
+
+        What is written into a key's bucket meanwhile keeps the copy out: it is then made
+        anew, a few times.
+        """
+        copied = size = present = 0
+        absent: Sequence[str] = keys
+        for attempt in range(_ATTEMPTS):
+            with self._near.use("warm"):
+                tickets = await self.redis.missing(collection, absent)
+            if not attempt:
+                present = len(keys) - len(tickets)
+            if not tickets:
+                break
+            with self._far.use("warm"):
+                found = await self.postgres.get_versions(collection, list(tickets))
+            entries = list(found.values())
+            with self._near.use("warm"):
+                taken = await self.redis.fill(collection, entries, tickets)
+            copied += taken
+            size += sum(len(each.entry.data) for each in entries) * taken // max(1, len(entries))
+            if taken == len(entries):
+                break
+            absent = list(found)
+        return Copied(copied, size, present)
 
     async def prune(
         self, collection: str | None = None, /, *, max_bytes: int | None = None
@@ -253,6 +354,19 @@ class HybridRedisPostgreSQLCache(AsyncClosing):
             return False
         return True
 
+    async def _remove(
+        self,
+        operation: str,
+        collection: str,
+        keys: Sequence[str],
+        version: int,
+        revision: int | None,
+    ) -> None:
+        """Let Redis forget `keys` and tell so, now or when it is back."""
+        from_redis = partial(self.redis.remove, collection, keys, version, revision=_told(revision))
+        if not await self._try(operation, from_redis):
+            self._owe(collection, dict.fromkeys(keys, version))
+
     def _owe(self, collection: str, versions: Mapping[str, int]) -> None:
         """Remember what Redis may still have and must not keep; it is told when it is back.
 
@@ -272,15 +386,16 @@ class HybridRedisPostgreSQLCache(AsyncClosing):
             await self._pay_once()
 
     async def _pay_once(self) -> None:
+        """Tell Redis, even while calls leave it alone: the sooner it knows, the better."""
         by_collection: dict[str, dict[str, int]] = {}
         for (collection, key), version in self._owed.items():
             by_collection.setdefault(collection, {})[key] = version
         for collection, versions in by_collection.items():
             newest = max(versions.values())
-            remove = partial(
-                self.redis.remove, collection, list(versions), newest, revision=NO_REVISION
-            )
-            if not await self._try("pay", remove):
+            try:
+                await self.redis.remove(collection, list(versions), newest, revision=NO_REVISION)
+            except BackendError as error:
+                self._warner.warn("pay", type(error).__name__, str(error))
                 return
             for key, version in versions.items():
                 if self._owed.get((collection, key)) == version:

@@ -6,23 +6,29 @@ stands in `sql/entries.sql`, the schema in the numbered files beside it.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final
 
 import orjson
 
-from ..errors import BackendUnavailableError
+from ..errors import ConfigurationError
+from ._batches import Batches
 from ._closing import AsyncClosing
-from ._loop_bound import LoopBound, spawn
+from ._pg_copy import Loaded, load
 from ._pg_database import Database, check_dsn
-from ._pg_sql import statements
+from ._pg_finding import Finding
+from ._pg_leases import Leases
+from ._pg_partition import partition
+from ._pg_prune import Pruning
+from ._pg_sql import as_text, moved, statements
 from .base import (
     BackendStats,
     EntryInfo,
+    EverybodysLease,
     Lease,
+    LoadReport,
+    OnConflict,
     PruneReport,
     Removed,
     StoredEntry,
@@ -30,13 +36,14 @@ from .base import (
     Written,
     check_collection,
     check_key,
+    check_keys,
 )
+from .powers import FoundEntry, Order, Sought
 
 __all__ = ["PostgresBackend"]
 
-_BATCH: Final = 1_000
 _SCAN: Final = 500
-_EVICT_TO: Final = 0.9
+_PARTS: Final = range(2, 1_025)
 
 
 class PostgresBackend(AsyncClosing):
@@ -44,7 +51,7 @@ class PostgresBackend(AsyncClosing):
 
     The pool is opened by the first operation, and the schema made or upgraded then
     (`migrate=False` leaves that to `llmcache db upgrade`). Works behind PgBouncer in
-    transaction mode with `statement_cache_size=0` and `leases=False`.
+    transaction mode with `statement_cache_size=0`.
 
     Times that decide anything are the database's own: the clocks of the machines
     that use it need not agree.
@@ -60,12 +67,17 @@ class PostgresBackend(AsyncClosing):
         max_connections: int = 10,
         statement_timeout: float = 10.0,
         statement_cache_size: int = 100,
+        leases: bool | None = None,
         migrate: bool = True,
         max_bytes: int | None = None,
     ) -> None:
         """Name the database; nothing is connected yet. A `pool` that is given is never closed.
 
         `statement_timeout` is seconds; `max_bytes` the ceiling that `prune` evicts to.
+        `leases=False`: give a lease to everybody who asks. Advisory locks belong to a
+        session; who is given another one for every transaction would lock in this one and
+        unlock in that, and the lock stays. Default: `False` with `statement_cache_size=0`,
+        which is for such poolers, and `True` else.
 
         Raises:
             ConfigurationError: `pg_dsn` is not one of Postgres.
@@ -73,7 +85,7 @@ class PostgresBackend(AsyncClosing):
         if pool is None:
             check_dsn(pg_dsn)
         self.max_bytes = max_bytes
-        self._sql = statements("entries.sql")
+        self._sql = statements("entries.sql") | statements("load.sql")
         self._database = Database(
             pg_dsn,
             pool=pool,
@@ -82,10 +94,14 @@ class PostgresBackend(AsyncClosing):
             statement_cache_size=statement_cache_size,
             migrate=migrate,
         )
-        self._leases = _Leases(self._database)
+        self._reads = Batches(self._read)
+        self._finding = Finding(self._database.fetch)
+        own_sessions = statement_cache_size > 0 if leases is None else leases
+        self._leases = Leases(self._database) if own_sessions else None
+        self._pruning = Pruning(self._database)
 
     async def open(self) -> None:
-        """Connect now, and make or upgrade the schema.
+        """Connect now, make or upgrade the schema, and check that this user may use it.
 
         Raises:
             ConfigurationError: wrong password, no such database, no privilege, a schema
@@ -93,30 +109,69 @@ class PostgresBackend(AsyncClosing):
             BackendUnavailableError: the server cannot be reached.
         """
         await self._database.open()
+        sql = statements("migrate.sql")["lacking"]
+        lacking = [row["lacking"] for row in await self._database.fetch("open", sql)]
+        if lacking:
+            msg = f"Postgres: the user of pg_dsn needs, and has not: {', '.join(lacking)}"
+            raise ConfigurationError(msg)
 
     async def upgrade(self) -> list[int]:
         """Apply the migrations that are missing, and return their numbers; raises as `open`."""
         return await self._database.upgrade()
 
+    async def partition(self, parts: int = 16) -> int:
+        """Divide the tables into partitions by hash, see `sql/partition.sql`; return how many there are.
+
+        Takes as long as to write all entries anew, in which nobody else can use the tables.
+        Tables that are divided already stay as they are.
+
+        Raises:
+            ConfigurationError: not from 2 to 1024 parts, or as `open`.
+            BackendUnavailableError: as `open`; or others held the tables for more than ten
+                seconds, or the disk is full. Nothing is changed.
+        """
+        if isinstance(parts, bool) or not isinstance(parts, int) or parts not in _PARTS:
+            msg = f"partitions: a number from {_PARTS[0]} to {_PARTS[-1]}, not {parts!r}"
+            raise ConfigurationError(msg)
+        await self.open()
+        session = await self._database.connect("partition")
+        try:
+            return await partition(session, parts)
+        finally:
+            await self._database.disconnect(session)
+
     # --- the map ----------------------------------------------------------------------------
 
     async def get(self, collection: str, keys: Sequence[str], /) -> Mapping[str, bytes]:
         """Return the entries that exist among `keys`."""
-        wanted = [check_key(key) for key in keys]
-        rows = await self._run("get", check_collection(collection), wanted)
-        return {key: data for key, data in rows}  # noqa: C416 - rows are records, not pairs
+        rows = await self._rows(collection, keys)
+        return {key: rows[key][1] for key in keys if key in rows}
 
     async def get_versions(
         self, collection: str, keys: Sequence[str], /
     ) -> Mapping[str, VersionedEntry]:
         """Return the entries that exist among `keys`, with what orders them among others of a key."""
-        wanted = [check_key(key) for key in keys]
-        rows = await self._run("get_versions", check_collection(collection), wanted)
-        now = time.time()
-        return {
-            key: VersionedEntry(StoredEntry(key, data, keep_until=_plus(left, now)), version)
-            for key, data, version, left in rows
-        }
+        rows = await self._rows(collection, keys)
+        found, now = {}, time.time()
+        for key in keys:
+            if key in rows:
+                _, data, version, left = rows[key]
+                entry = StoredEntry(key, data, keep_until=moved(left, now))
+                found[key] = VersionedEntry(entry, version)
+        return found
+
+    async def _rows(self, collection: str, keys: Sequence[str]) -> Mapping[str, Any]:
+        """Return the rows that exist among `keys`, and perhaps others that were read with them."""
+        check_collection(collection)
+        return await self._reads.get(collection, check_keys(keys))
+
+    async def _read(self, collection: str, keys: Sequence[str]) -> Mapping[str, Any]:
+        # For an array Postgres makes a new plan each time, which takes as long as the rest.
+        if len(keys) == 1:
+            rows = await self._database.read("get", self._sql["get_one"], collection, keys[0])
+        else:
+            rows = await self._database.read("get", self._sql["get"], collection, keys)
+        return {row[0]: row for row in rows}
 
     async def put(self, collection: str, entries: Sequence[StoredEntry], /) -> None:
         """Store `entries` in one statement: all of them, or none."""
@@ -146,14 +201,32 @@ class PostgresBackend(AsyncClosing):
             collection,
             [row.key for row in rows],
             [row.data for row in rows],
-            [_text(row.model) for row in rows],
-            [orjson.dumps([_text(tag) for tag in row.tags]).decode() for row in rows],
+            [as_text(row.model) for row in rows],
+            [orjson.dumps([as_text(tag) for tag in row.tags]).decode() for row in rows],
             [row.created_at for row in rows],
-            [_plus(row.keep_until, -now) for row in rows],
+            [moved(row.keep_until, -now) for row in rows],
+            [as_text(row.answered_by) for row in rows],
             fence,
         )
         written = [VersionedEntry(last.pop(key), version) for key, version, _ in stored]
         return Written(written, list(last), stored[0][2] if stored else None)
+
+    async def load(
+        self,
+        collection: str,
+        entries: Sequence[StoredEntry],
+        /,
+        *,
+        on_conflict: OnConflict = "replace",
+    ) -> LoadReport:
+        """Store `entries` through COPY, all of them or none."""
+        return (await self.load_versions(collection, entries, on_conflict)).report
+
+    async def load_versions(
+        self, collection: str, entries: Sequence[StoredEntry], on_conflict: OnConflict, /
+    ) -> Loaded:
+        """As `load`; return a version above all that the entries have, too."""
+        return await load(self._database, self._sql, collection, entries, on_conflict)
 
     async def delete(self, collection: str, keys: Sequence[str], /) -> int:
         """Remove `keys` and return how many existed."""
@@ -180,7 +253,8 @@ class PostgresBackend(AsyncClosing):
 
     async def aclose(self) -> None:
         """Free the leases, close the pool if it is ours. The object can go on being used."""
-        await self._leases.aclose()
+        if self._leases is not None:
+            await self._leases.aclose()
         await self._database.aclose()
 
     # --- leases -------------------------------------------------------------------------------
@@ -189,8 +263,10 @@ class PostgresBackend(AsyncClosing):
         """Return an advisory lock on `key`, or `None` when somebody else holds it.
 
         It is the session's: the server frees it when this process or its connection dies.
+        With `leases=False` everybody gets one.
         """
-        return await self._leases.acquire(f"{check_collection(collection)}/{check_key(key)}")
+        name = f"{check_collection(collection)}/{check_key(key)}"
+        return EverybodysLease() if self._leases is None else await self._leases.acquire(name)
 
     async def fence(self, collection: str, /) -> int:
         """Return a version that no entry is above now, and every later one is."""
@@ -226,16 +302,24 @@ class PostgresBackend(AsyncClosing):
         await self._run("touch", check_collection(collection), keys, list(uses.values()))
 
     async def stats(self) -> BackendStats:
-        """Return totals."""
-        rows = await self._run("stats")
-        return BackendStats(
-            entries=sum(row["entries"] for row in rows),
-            bytes=sum(row["bytes"] for row in rows),
-            collections={row["collection"]: (row["entries"], row["bytes"]) for row in rows},
-            quarantined=await self._count("quarantined"),
-            oldest_use=min((row["oldest"] for row in rows), default=None),
-            newest_use=max((row["newest"] for row in rows), default=None),
-        )
+        """Return totals: counted while the table is below 32 MiB, else from a sample of as much."""
+        return await self._finding.stats(await self._count("quarantined"))
+
+    async def count(self) -> BackendStats:
+        """Return the totals of every entry; reads the whole table, 64 MiB at a time."""
+        return await self._finding.count(await self._count("quarantined"))
+
+    async def names(self) -> Sequence[str]:
+        """Return the names of the collections that have entries."""
+        return await self._finding.names()
+
+    def ranked(self, collection: str, order: Order, /) -> AsyncIterator[EntryInfo]:
+        """Yield the entries of a collection, the best first."""
+        return self._finding.ranked(check_collection(collection), order)
+
+    def find(self, collection: str, sought: Sought, /) -> AsyncIterator[FoundEntry]:
+        """Yield the entries that match, by one index, or a look through the table if they are many."""
+        return self._finding.find(check_collection(collection), sought)
 
     async def prune(
         self, collection: str | None = None, /, *, max_bytes: int | None = None
@@ -243,46 +327,12 @@ class PostgresBackend(AsyncClosing):
         """Remove entries past their time, then the least recently used above `max_bytes`.
 
         In batches of a thousand, each a statement of its own: nobody waits for long.
+        Of two prunes at the same time neither waits for the other.
         """
         if collection is not None:
             check_collection(collection)
         ceiling = self.max_bytes if max_bytes is None else max_bytes
-        swept, swept_bytes = (await self._run("sweep", collection))[0]
-        expired, expired_bytes = await self._expire(collection)
-        left, kept = (await self._run("totals", collection))[0]
-        evicted, evicted_bytes = 0, 0
-        if ceiling is not None and kept > ceiling:
-            evicted, evicted_bytes = await self._evict(collection, kept - int(ceiling * _EVICT_TO))
-        return PruneReport(
-            expired=expired,
-            evicted=evicted,
-            leftovers=swept,
-            bytes_freed=swept_bytes + expired_bytes + evicted_bytes,
-            entries_left=left - evicted,
-            bytes_left=kept - evicted_bytes,
-        )
-
-    async def _expire(self, collection: str | None) -> tuple[int, int]:
-        total = freed = 0
-        while True:
-            number, size = (await self._run("expire", collection, _BATCH))[0]
-            total += number
-            freed += size
-            if number < _BATCH:
-                return total, freed
-
-    async def _evict(self, collection: str | None, surplus: int) -> tuple[int, int]:
-        total = freed = 0
-        while freed < surplus:
-            rows = await self._run("least_used", collection, _BATCH)
-            going = _oldest(rows, surplus - freed)
-            if not going:
-                break
-            collections, keys = zip(*going, strict=True)
-            number, size = (await self._run("evict", list(collections), list(keys)))[0]
-            total += number
-            freed += size
-        return total, freed
+        return await self._pruning.prune(collection, ceiling)
 
     # --- inside ---------------------------------------------------------------------------------
 
@@ -292,99 +342,3 @@ class PostgresBackend(AsyncClosing):
     async def _count(self, name: str, *arguments: Any) -> int:
         rows = await self._run(name, *arguments)
         return int(rows[0][0]) if rows else 0
-
-
-def _oldest(rows: Sequence[Any], surplus: int) -> list[tuple[str, str]]:
-    """Return the places of the first rows, as many as make up `surplus` bytes."""
-    going: list[tuple[str, str]] = []
-    for collection, key, size in rows:
-        if surplus <= 0:
-            break
-        going.append((collection, key))
-        surplus -= size
-    return going
-
-
-def _plus(moment: float | None, seconds: float) -> float | None:
-    return None if moment is None else moment + seconds
-
-
-def _text(value: str | None) -> str | None:
-    """Return text as Postgres can hold it: without NUL, and only what is Unicode."""
-    if value is None:
-        return None
-    return value.replace("\0", "").encode("utf-8", "replace").decode("utf-8")
-
-
-class _Leases:
-    """The advisory locks of this process, all on one connection of their own."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self._sql = statements("entries.sql")
-        self._bound = LoopBound(_Session)
-
-    async def acquire(self, name: str) -> Lease | None:
-        own = self._bound.get()
-        async with own.turn:
-            if own.connection is None or own.connection.is_closed():
-                own.held.clear()  # the server has freed what a lost session held
-                own.connection = await self._database.connect("lease")
-            # The session may lock twice what it has locked: between our own tasks we decide.
-            if name in own.held:
-                return None
-            session = own.connection
-            try:
-                taken = await self._database.on(session, "lease", self._sql["lock"], name)
-            except asyncio.CancelledError:
-                own.held.add(name)
-                spawn(own.tasks, self._give_back(session, name))
-                raise
-            if not taken:
-                return None
-            own.held.add(name)
-            return _AdvisoryLease(self, session, name)
-
-    async def _give_back(self, session: Any, name: str) -> None:
-        """Free what was perhaps locked for a caller who had gone."""
-        with contextlib.suppress(BackendUnavailableError):
-            await self.release(session, name)
-
-    async def release(self, session: Any, name: str) -> None:
-        own = self._bound.get()
-        async with own.turn:
-            # The name may be held anew, by the session that came after this one was lost.
-            if session is own.connection and name in own.held:
-                own.held.discard(name)
-                await self._database.on(session, "lease", self._sql["unlock"], name)
-
-    async def aclose(self) -> None:
-        own = self._bound.get()
-        session, own.connection = own.connection, None
-        own.held.clear()
-        if session is not None:
-            await self._database.disconnect(session)
-
-
-class _Session:
-    """The connection that holds the locks, and what it holds. It runs one statement at a time."""
-
-    def __init__(self) -> None:
-        self.connection: Any = None
-        self.held: set[str] = set()
-        self.tasks: set[asyncio.Task[None]] = set()
-        self.turn = asyncio.Lock()
-
-
-class _AdvisoryLease:
-    def __init__(self, leases: _Leases, session: Any, name: str) -> None:
-        self._leases = leases
-        self._session = session
-        self._name = name
-        self._released = False
-
-    async def release(self) -> None:
-        if not self._released:
-            self._released = True
-            with contextlib.suppress(Exception):
-                await self._leases.release(self._session, self._name)

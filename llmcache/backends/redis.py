@@ -10,15 +10,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from ..errors import ConfigurationError
+from ..errors import BackendUnavailableError, ConfigurationError
+from ._batches import Batches
 from ._closing import AsyncClosing
 from ._redis_client import RedisClient, check_url
 from ._redis_leases import RedisLease
 from ._redis_news import News
+from ._redis_places import Places, bucket_of, literal
+from ._redis_totals import SAMPLE, counted, on_all, room_of, sampled
 from .base import (
     BackendStats,
     Change,
@@ -28,6 +32,7 @@ from .base import (
     VersionedEntry,
     check_collection,
     check_key,
+    check_keys,
 )
 
 __all__ = ["RedisBackend"]
@@ -42,10 +47,12 @@ NO_REVISION: Final = "-"
 _BATCH: Final = 500
 # Large values in one script would hold up everybody else on the server.
 _PUT_AT_ONCE: Final = 100
+# A hundred years; Redis adds the time to live to the time of day, and refuses what overflows.
+_FOR_EVER: Final = 100 * 366 * 86_400.0
 _KEEP_CORRUPT: Final = 7 * 86_400_000
 
 
-class RedisBackend(AsyncClosing):
+class RedisBackend(Places, AsyncClosing):
     """A Redis, one behind Sentinel, or a cluster; see `RedisClient` for the forms of the URL."""
 
     name = "redis"
@@ -75,11 +82,12 @@ class RedisBackend(AsyncClosing):
             _check_positive("redis_ttl_seconds", redis_ttl_seconds)
         _check_positive("timeout", timeout)
         _check_positive("lease_seconds", lease_seconds)
+        super().__init__(prefix)
         self._client = RedisClient(
             redis_url or "", given=client, timeout=timeout, max_connections=max_connections
         )
+        self._reads = Batches(self._read)
         self._ttl = redis_ttl_seconds
-        self._prefix = prefix
         self._lease = lease_seconds
         self._renewals: set[asyncio.Task[None]] = set()
         self._news = News(self._client)
@@ -88,27 +96,49 @@ class RedisBackend(AsyncClosing):
 
     async def get(self, collection: str, keys: Sequence[str], /) -> Mapping[str, bytes]:
         """Return the entries that exist among `keys`."""
-        check_collection(collection)
-        places = [self._place(collection, check_key(key)) for key in keys]
-        if not places:
-            return {}
-        async with self._client.use("get") as client:
-            values = await client.mget(places)
-        return _present(keys, values)
+        return (await self.look(collection, keys))[0]
 
     async def look(
         self, collection: str, keys: Sequence[str], /
     ) -> tuple[Mapping[str, bytes], Mapping[str, bytes]]:
-        """As `get`; and for each key the ticket with which `fill` may add what is missing."""
+        """As `get`; and for each missing key the ticket with which `fill` may add it."""
+        check_collection(collection)
+        if not check_keys(keys):
+            return {}, {}
+        read = await self._reads.get(collection, keys)
+        # What is shorter than a version is damage, for the codec to see.
+        found = {key: value[_VERSION:] for key in keys if (value := read[key]) is not None}
+        missing = () if len(found) == len(keys) else (key for key in keys if key not in found)
+        return found, {key: read[bucket_of(key)] or b"" for key in missing}
+
+    async def _read(self, collection: str, keys: Sequence[str]) -> Mapping[str, bytes | None]:
+        """Return the value at each key's place, and under the name of each bucket its counter."""
+        tag = f"{self._prefix}:{{{collection}}}"
+        buckets = list(dict.fromkeys([bucket_of(key) for key in keys]))
+        places = [f"{tag}:e:{key}" for key in keys]
+        places += [f"{tag}:n:{bucket}" for bucket in buckets]
+        values = await self._client.mget("get", places)
+        return dict(zip([*keys, *buckets], values, strict=True))
+
+    async def missing(self, collection: str, keys: Sequence[str], /) -> Mapping[str, bytes]:
+        """Return those of `keys` that are not here, each with its ticket for `fill`.
+
+        Moves no entry, and is no use of one.
+        """
         check_collection(collection)
         places = [self._place(collection, check_key(key)) for key in keys]
         counters = [self._counter(collection, key) for key in keys]
         if not places:
-            return {}, {}
-        async with self._client.use("get") as client:
-            values = await client.mget([*places, *counters])
-        tickets = [value or b"" for value in values[len(keys) :]]
-        return _present(keys, values[: len(keys)]), dict(zip(keys, tickets, strict=True))
+            return {}
+        async with self._client.use("missing") as client:
+            # First: what changes between the two is then noticed.
+            tickets = await client.mget(counters)
+            pipeline = client.pipeline(transaction=False)
+            for place in places:
+                pipeline.exists(place)
+            there = await pipeline.execute()
+        asked = zip(keys, tickets, there, strict=True)
+        return {key: ticket or b"" for key, ticket, is_there in asked if not is_there}
 
     async def put(self, collection: str, entries: Sequence[StoredEntry], /) -> None:
         """Store `entries`, each as the newest, for as long as both times to live allow."""
@@ -188,7 +218,8 @@ class RedisBackend(AsyncClosing):
         times = [self._ttl] if self._ttl is not None else []
         if keep_until is not None:
             times.append(keep_until - now)
-        return max(1, int(min(times) * 1000)) if times else 0
+        left = min(times, default=_FOR_EVER)
+        return max(1, int(left * 1000)) if left < _FOR_EVER else 0
 
     async def delete(self, collection: str, keys: Sequence[str], /) -> int:
         """Remove `keys` and return how many existed."""
@@ -217,7 +248,7 @@ class RedisBackend(AsyncClosing):
     async def scan(self, collection: str | None = None, /) -> AsyncIterator[EntryInfo]:
         """Yield the entries of one collection, or of all."""
         tag = "*" if collection is None else check_collection(collection)
-        pattern = f"{_literal(self._prefix)}:{{{tag}}}:e:*"
+        pattern = f"{literal(self._prefix)}:{{{tag}}}:e:*"
         batch = []
         async with self._client.use("scan") as client:
             async for place in client.scan_iter(match=pattern, count=_BATCH):
@@ -228,6 +259,34 @@ class RedisBackend(AsyncClosing):
                     batch = []
             for info in await self._infos(client, batch):
                 yield info
+
+    async def open(self) -> None:
+        """Connect now, and check that this user may do what calls will need.
+
+        Raises:
+            ConfigurationError: wrong password, no such database, no privilege, a replica
+                that takes no writes; the message says what to do.
+            BackendUnavailableError: the server cannot be reached, or is full.
+        """
+        token = secrets.token_bytes(16)
+        key = f"open:{token.hex()}"
+        place = self._lease_place("open", key)
+        try:
+            async with self._client.use("open") as client:
+                await client.set(place, token, nx=True, px=int(self._lease * 1000))
+            await self._client.run("open", "release", [place], [token, self._channel("open"), key])
+        except ValueError as error:
+            if isinstance(error, ConfigurationError):
+                raise
+            raise ConfigurationError(f"redis_url: {error}") from error
+
+    async def room(self) -> int | None:
+        """Return the bytes that the server can still take, `None` if it has no ceiling or hides it."""
+        try:
+            async with self._client.use("room") as client:
+                return await room_of(client)
+        except (BackendUnavailableError, LookupError, TypeError, ValueError):
+            return None
 
     async def aclose(self) -> None:
         """Stop renewing leases, and close the client if it is ours."""
@@ -244,7 +303,7 @@ class RedisBackend(AsyncClosing):
         It is renewed until it is released; a holder that dies leaves it for at most
         `lease_seconds`.
         """
-        place = f"{self._tag(check_collection(collection))}:l:{check_key(key)}"
+        place = self._lease_place(check_collection(collection), check_key(key))
         lease = RedisLease(self._client, place, (self._channel(collection), key), self._lease)
         return lease if await lease.take(self._renewals) else None
 
@@ -288,7 +347,7 @@ class RedisBackend(AsyncClosing):
         place = self._revision(check_collection(collection))
         async with self._client.use("revision") as client:
             value = await client.get(place)
-        return int(value or 0)
+        return int(value) if value and value.isdigit() else 0
 
     async def news(self, collection: str, /) -> AsyncGenerator[Change, None]:
         """Yield what happens in a collection, as it is published by those who change it."""
@@ -298,44 +357,20 @@ class RedisBackend(AsyncClosing):
                 yield change
 
     async def stats(self) -> BackendStats:
-        """Return totals; asks for the size of every entry."""
-        sizes: dict[str, tuple[int, int]] = {}
-        async for info in self.scan():
-            count, size = sizes.get(info.collection, (0, 0))
-            sizes[info.collection] = (count + 1, size + info.size)
-        aside = 0
-        pattern = f"{_literal(self._prefix)}:{{*}}:c:*"
+        """Return totals; of a server with more than 20,000 keys, estimated from as many."""
         async with self._client.use("stats") as client:
-            async for _ in client.scan_iter(match=pattern, count=_BATCH):
-                aside += 1
-        return BackendStats(
-            entries=sum(count for count, _ in sizes.values()),
-            bytes=sum(size for _, size in sizes.values()),
-            collections=sizes,
-            quarantined=aside,
-        )
+            keys = await client.dbsize(**on_all(client))
+            if keys > SAMPLE:
+                return await sampled(client, self._prefix, self._infos, keys)
+        return await self.count()
+
+    async def count(self) -> BackendStats:
+        """Return totals; asks for the size of every entry."""
+        pattern = f"{literal(self._prefix)}:{{*}}:c:*"
+        async with self._client.use("stats") as client:
+            return await counted(self.scan(), client.scan_iter(match=pattern, count=_BATCH))
 
     # --- inside ---------------------------------------------------------------------------------
-
-    def _tag(self, collection: str) -> str:
-        return f"{self._prefix}:{{{collection}}}"
-
-    def _place(self, collection: str, key: str) -> str:
-        return f"{self._prefix}:{{{collection}}}:e:{key}"
-
-    def _counter(self, collection: str, key: str) -> str:
-        """Return the place of the counter of a key's bucket: one in 256, by its digits."""
-        return f"{self._tag(collection)}:n:{key.partition(':')[2][:2]}"
-
-    def _revision(self, collection: str) -> str:
-        return f"{self._tag(collection)}:r"
-
-    def _clock(self, collection: str) -> str:
-        """Return the place of the last version that was drawn here."""
-        return f"{self._tag(collection)}:v"
-
-    def _channel(self, collection: str) -> str:
-        return f"{self._tag(collection)}:news"
 
     async def _infos(self, client: Any, places: Sequence[bytes]) -> list[EntryInfo]:
         """Return what is known of entries; those that went meanwhile are left out."""
@@ -357,18 +392,6 @@ class _Told(NamedTuple):
     author: str = _NOBODY
     revision: str = ""
     fence: int | None = None
-
-
-def _present(keys: Sequence[str], values: Sequence[bytes | None]) -> dict[str, bytes]:
-    """Return the entries' bytes; what is shorter than a version is damage, for the codec to see."""
-    return {
-        key: value[_VERSION:] for key, value in zip(keys, values, strict=True) if value is not None
-    }
-
-
-def _literal(text: str) -> str:
-    """Return `text` as a pattern that matches it alone."""
-    return "".join(f"\\{char}" if char in r"*?[]\^" else char for char in text)
 
 
 def _check_positive(name: str, value: Any) -> None:

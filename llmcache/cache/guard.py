@@ -6,12 +6,12 @@ it is used up, the store is left alone for the rest of the call.
 
 from __future__ import annotations
 
-import asyncio
 import time
 import types
 from collections.abc import Awaitable, Callable, Generator
 from typing import Any, TypeVar
 
+from ..backends._deadlines import Deadlines, Limit
 from ..backends._warner import Warner
 from ..errors import ConfigurationError
 
@@ -43,6 +43,7 @@ class Guard:
     def __init__(self, store: str) -> None:
         """`store` is named in warnings."""
         self._warner = Warner(store)
+        self._deadlines = Deadlines()
         self.failures = 0
 
     async def run(
@@ -50,20 +51,21 @@ class Guard:
     ) -> T:
         """Return what `work` returns, or `default` when it fails or the budget ends first.
 
-        Cancelling the call cancels the work. A `ConfigurationError` is raised: it
-        is the caller's mistake, not the store's failure.
+        Cancelling the call cancels the work, even where a store's library takes the
+        cancellation for itself. A `ConfigurationError` is raised: it is the caller's
+        mistake, not the store's failure.
         """
         if budget.left <= 0:
             return default
         started = time.monotonic()
-        limit: asyncio.Timeout | None = None
+        limit: Limit | None = None
         try:
             steps = work().__await__()
             # Memory and local files answer in the first step. Starting it by hand spares them
             # the timer, which costs as much as the file.
             first = next(steps)
             budget.note_waiting()
-            async with asyncio.timeout(budget.left) as limit:
+            with self._deadlines.limit(budget.left) as limit:
                 return await _resumed(steps, first)
         except StopIteration as done:
             answer: T = done.value
@@ -71,7 +73,7 @@ class Guard:
         except ConfigurationError:
             raise
         except TimeoutError as error:
-            ours = limit is not None and limit.expired()
+            ours = limit is not None and limit.rang
             reason = f"no answer within {budget.left:.3g} s" if ours else str(error)
             self.warn(operation, "timeout", reason)
         except Exception as error:  # noqa: BLE001 - whatever a store raises, the call goes on

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from typing import Final
 
 from ..backends.base import EntryInfo
-from ..errors import BackendError, CacheMissError
-from ..keys import Request, component_differences, components, differences, similarity
+from ..errors import BackendError, CacheMissError, CorruptEntryError
+from ..keys import (
+    Request,
+    component_differences,
+    components,
+    differences,
+    key_of_identity,
+    similarity,
+)
 from ..types import CacheEntry
 from .control import Control
 from .store import Store
 
-__all__ = ["Explanation", "entries", "explain", "offline_miss"]
+__all__ = ["Explanation", "entries", "explain", "misplaced", "offline_miss"]
 
 _BATCH: Final = 100
 # An offline miss is an error message, not a search: it looks at what fits in this time.
@@ -56,15 +63,15 @@ class Explanation:
 
 
 async def entries(
-    store: Store, collection: str | None
+    store: Store, collection: str | None, infos: AsyncIterator[EntryInfo] | None = None
 ) -> AsyncGenerator[tuple[EntryInfo, CacheEntry | BackendError], None]:
-    """Yield everything in a store, or what is wrong with it; a hundred at a time are in memory.
+    """Yield the entries of `infos` (default: all), or what is wrong with one; a hundred at a time.
 
     Raises:
         BackendError: the store failed.
     """
     batch: list[EntryInfo] = []
-    async for info in store.backend.scan(collection):
+    async for info in store.backend.scan(collection) if infos is None else infos:
         if batch and (info.collection != batch[0].collection or len(batch) >= _BATCH):
             for found in await _loaded(store, batch):
                 yield found
@@ -81,6 +88,13 @@ async def _loaded(
     found = await store.fetch(batch[0].collection, [info.key for info in batch])
     # What has gone since the scan is not there, which is no error.
     return [(info, found[info.key]) for info in batch if info.key in found]
+
+
+def misplaced(entry: CacheEntry) -> CorruptEntryError | None:
+    """Return the error of an entry whose stored request has another key."""
+    if entry.identity and key_of_identity(entry.identity) != entry.key:
+        return CorruptEntryError("the stored request has another key")
+    return None
 
 
 async def explain(

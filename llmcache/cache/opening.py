@@ -27,6 +27,7 @@ _ELSEWHERE: Final = {
     "compress": "compress_pg=…",
     "policy": "cache_policy=…",
     "cache_dir": "cache_dir=…",
+    "strict": "strict=…",
 }
 
 

@@ -18,6 +18,7 @@ from ..backends.base import (
     Backend,
     StoredEntry,
     SupportsFence,
+    SupportsPeek,
     SupportsQuarantine,
     SupportsTouch,
 )
@@ -68,6 +69,10 @@ class Store:
     def now(self) -> float:
         """Return Unix seconds, by the clock that all who use the store share, if it has one."""
         return time.time() + self.coherence.ahead
+
+    def here(self, moment: float | None) -> float | None:
+        """Return a moment of that clock by this machine's, as backends are told it."""
+        return None if moment is None else moment - self.coherence.ahead
 
     # --- memory -------------------------------------------------------------------------------
 
@@ -253,7 +258,8 @@ class Store:
                 model=entry.model,
                 tags=entry.tags,
                 created_at=entry.created_at,
-                keep_until=self._here(entry.keep_until),
+                keep_until=self.here(entry.keep_until),
+                answered_by=entry.answered_by or "",
             )
             for (entry, *_), each in zip(helds, parts, strict=True)
         ]
@@ -272,10 +278,6 @@ class Store:
         for each in parts:
             spawn(self._tasks, self.dictionaries.learn(collection, each))
         return "another answer was stored meanwhile" if late else None
-
-    def _here(self, moment: float | None) -> float | None:
-        """Return a moment by this machine's clock, as backends are told it."""
-        return None if moment is None else moment - self.coherence.ahead
 
     async def _sent(
         self, collection: str, entries: Sequence[StoredEntry], fence: int | None
@@ -309,7 +311,9 @@ class Store:
             BackendError: none of them can be read.
         """
         try:
-            found = dict(await self.backend.get(collection, keys))
+            backend = self.backend
+            read = backend.peek if isinstance(backend, SupportsPeek) else backend.get
+            found = dict(await read(collection, keys))
         except BackendError:
             if len(keys) == 1:
                 raise
@@ -364,14 +368,15 @@ class Store:
             BackendError: the backend failed. Removing is asked for, not a cache's favour.
         """
         await self.written()
-        self._drop(collection, keys)
+        self.drop(collection, keys)
         try:
             return await self.backend.delete(collection, keys)
         finally:
             # What was read while this went on may be what it removed.
-            self._drop(collection, keys)
+            self.drop(collection, keys)
 
-    def _drop(self, collection: str, keys: Sequence[str]) -> None:
+    def drop(self, collection: str, keys: Sequence[str]) -> None:
+        """Forget entries that change: what is being read of them now is not held, either."""
         self.coherence.changed(collection, keys)
         for key in keys:
             self.tier.discard((collection, key))

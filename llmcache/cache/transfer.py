@@ -15,18 +15,18 @@ import os
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import IO, Any, Final, Literal
+from typing import IO, Any, Final, get_args
 
 import zstandard
 
-from ..backends.base import StoredEntry, check_collection, check_key
+from ..backends.base import MOST_KEYS, OnConflict, StoredEntry, check_collection, check_key
 from ..errors import BackendError, ConfigurationError
 from ..keys import key_of_identity
 from ..keys.canonical import canonical_bytes, locate, plain
 from ..types import CacheEntry, Recording, WireEvent
 from ..types._json import Json
+from .copying import gives_way, stored_entry, write_entries
 from .guard import Budget
 from .inspection import entries
 from .store import Store
@@ -41,10 +41,13 @@ __all__ = [
 ]
 
 _Numbered = tuple[int, CacheEntry]
-Conflict = Literal["keep", "replace", "newer"]
+_Line = tuple[int, str | ValueError]
 
 _BATCH: Final = 100
 _LISTED: Final = 100
+# Lines in memory at a time: as many as a store takes at once, and characters, more or less.
+_LINES: Final = MOST_KEYS
+_CHARACTERS: Final = 16 * 2**20
 _LONGEST_LINE: Final = 256 * 2**20
 # Times and spans in seconds: the year 30 000 is far enough, and what is beyond overflows.
 _LARGEST: Final = 1e12
@@ -261,10 +264,10 @@ def _writer(path: Path, *, compressed: bool) -> Generator[IO[str], None, None]:
 
 
 async def import_entries(
-    store: Store, path: Path, collection: str | None, on_conflict: Conflict
+    store: Store, path: Path, collection: str | None, on_conflict: OnConflict
 ) -> ImportReport:
-    """Read entries from `path`, a hundred at a time."""
-    if on_conflict not in {"keep", "replace", "newer"}:
+    """Read entries from `path`, up to a thousand at a time."""
+    if on_conflict not in get_args(OnConflict):
         msg = f"on_conflict must be 'keep', 'replace' or 'newer', not {on_conflict!r}"
         raise ConfigurationError(msg)
     if collection is not None:
@@ -272,7 +275,7 @@ async def import_entries(
     totals = _Totals()
     with path.open("rb") as raw:
         lines = enumerate(_lines(raw, compressed=path.suffix == ".zst"), 1)
-        while batch := await asyncio.to_thread(lambda: list(islice(lines, _BATCH))):
+        while batch := await asyncio.to_thread(_some, lines):
             parsed: dict[str, list[_Numbered]] = {}
             for number, line in batch:
                 try:
@@ -286,6 +289,18 @@ async def import_entries(
             for name, found in parsed.items():
                 await _merge(store, name, found, on_conflict, totals)
     return totals.report()
+
+
+def _some(lines: Iterator[_Line]) -> list[_Line]:
+    """Return the next lines, as many as fit into memory; none at the end."""
+    batch: list[_Line] = []
+    size = 0
+    for number, line in lines:
+        batch.append((number, line))
+        size += len(line) if isinstance(line, str) else 0
+        if len(batch) >= _LINES or size >= _CHARACTERS:
+            break
+    return batch
 
 
 class _Totals:
@@ -332,21 +347,19 @@ async def _merge(
     store: Store,
     collection: str,
     found: list[_Numbered],
-    on_conflict: Conflict,
+    on_conflict: OnConflict,
     totals: _Totals,
 ) -> None:
     """Put the entries that win over what is stored."""
+    await store.meet(collection, Budget(_PATIENCE))
     known = await store.fetch(collection, list(dict.fromkeys(entry.key for _, entry in found)))
     dictionary = await store.dictionaries.current(collection, Budget(_PATIENCE))
     winners: dict[str, StoredEntry] = {}
+    # What is there and cannot be read answers nobody: it is replaced in any case.
+    unreadable = {key for key, there in known.items() if isinstance(there, BackendError)}
     for number, entry in found:
         there = known.get(entry.key)
-        # What is there and cannot be read answers nobody: it may be replaced.
-        stays = isinstance(there, CacheEntry) and (
-            on_conflict == "keep"
-            or (on_conflict == "newer" and entry.created_at <= there.created_at)
-        )
-        if stays:
+        if isinstance(there, CacheEntry) and not gives_way(there, entry, on_conflict):
             totals.kept += 1
             continue
         try:
@@ -354,13 +367,11 @@ async def _merge(
         except ValueError as error:
             totals.reject(number, error)
             continue
-        winners[entry.key] = StoredEntry(
-            entry.key, data, entry.model, entry.tags, entry.created_at, entry.keep_until
-        )
+        winners[entry.key] = stored_entry(entry, data, store)
         known[entry.key] = entry
         totals.imported += there is None
         totals.replaced += there is not None
-    if winners:
-        await store.backend.put(collection, list(winners.values()))
-        for key in winners:
-            store.tier.discard((collection, key))
+    mending = [winners.pop(key) for key in unreadable & winners.keys()]
+    await write_entries(store.backend, collection, list(winners.values()), on_conflict)
+    await write_entries(store.backend, collection, mending, "replace")
+    store.drop(collection, [stored.key for stored in (*winners.values(), *mending)])

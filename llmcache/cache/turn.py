@@ -18,8 +18,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final, NamedTuple
 
-from ..backends.base import Lease, SupportsLease
-from .guard import Budget
+from ..backends.base import EverybodysLease, Lease, SupportsLease
+from .guard import Budget, Guard
 from .store import Store
 from .tier import Held
 
@@ -34,13 +34,6 @@ Look = Callable[[Budget], Awaitable[Held | None]]
 
 async def _nothing(_: Budget) -> None:
     return None
-
-
-class _Everybodys:
-    """A lease that no store gave: everybody has it."""
-
-    async def release(self) -> None:
-        """Nothing to give up."""
 
 
 class Turn(NamedTuple):
@@ -62,8 +55,9 @@ async def turn(
     """Hold the lease of `place`; yield what `look` found, if somebody else made it meanwhile.
 
     Waits for another holder at most `patience` seconds, then goes on without a
-    lease: a process that hangs must not make others hang. The waiting is not
-    charged to `budget`, which is for the store's own slowness.
+    lease: a process that hangs must not make others hang. Neither the waiting nor the
+    asking in between is charged to `budget`, which is for the store's own slowness; but
+    asking once that takes all that is left of it is the end of both.
     """
     lease, got = await _take(store, place, budget, patience, look)
     try:
@@ -77,22 +71,43 @@ async def _take(
 ) -> tuple[Lease, Turn]:
     backend, guard = store.backend, store.guard
     if not isinstance(backend, SupportsLease):
-        return _Everybodys(), await _fenced(store, place, budget)
+        return EverybodysLease(), await _fenced(store, place, budget)
 
-    async def taken(budget: Budget) -> tuple[Lease, Turn] | None:
-        everybodys: Lease | None = _Everybodys()
-        lease = await guard.run("lease", lambda: backend.try_lease(*place), budget, everybodys)
+    async def taken(asking: Budget) -> tuple[Lease, Turn] | None:
+        lease = await _try(guard, backend, place, asking)
         if lease is None:
             return None
+        budget.left = asking.left
+        # Between our look before and now, its holder may have stored the answer and left.
         try:
-            # Between our look before and now, its holder may have stored the answer and left.
             got = await _fenced(store, place, budget)
             return lease, got._replace(found=await look(budget))
         except BaseException:
             await guard.run("lease", lease.release, Budget(_RELEASE), None)
             raise
 
-    return await taken(budget) or await _wait(store, place, budget, patience, look, taken)
+    mine = await taken(Budget(budget.left))
+    return mine or await _wait(store, place, budget, patience, look, taken)
+
+
+async def _try(
+    guard: Guard, backend: SupportsLease, place: tuple[str, str], budget: Budget
+) -> Lease | None:
+    """Return a lease, `None` when another has it, and everybody's when the store fails."""
+    given: Lease | None = None
+
+    async def take() -> Lease | None:
+        nonlocal given
+        given = await backend.try_lease(*place)
+        return given
+
+    everybodys: Lease | None = EverybodysLease()
+    try:
+        return await guard.run("lease", take, budget, everybodys)
+    except BaseException:
+        if given is not None:  # it came with the cancellation: nobody else would give it back
+            await guard.run("lease", given.release, Budget(_RELEASE), None)
+        raise
 
 
 async def _wait(
@@ -113,16 +128,17 @@ async def _wait(
                     await news.wait()
             news.clear()
             pause = min(pause * 1.5, _LONGEST_PAUSE)
-            # Each look has what the call has: a long wait for others uses nothing up.
-            found = await look(Budget(budget.left))
+            # Each asking has what the call has: a long wait for others uses nothing up.
+            asking = Budget(budget.left)
+            found = await look(asking)
             if found is not None:
-                return _Everybodys(), Turn(found)
-            mine = await taken(Budget(budget.left))
+                return EverybodysLease(), Turn(found)
+            mine = await taken(asking)
             if mine is not None:
                 return mine
     reason = f"no answer from its holder within {patience:.3g} s"
     store.guard.warn("lease", "patience", reason)
-    return _Everybodys(), await _fenced(store, place, budget)
+    return EverybodysLease(), await _fenced(store, place, budget)
 
 
 async def _fenced(store: Store, place: tuple[str, str], budget: Budget) -> Turn:

@@ -17,16 +17,15 @@ from ..backends.base import (
     SupportsStats,
     check_collection,
 )
+from ..backends.powers import SupportsCount, SupportsOpen
 from ..errors import BackendError, ConfigurationError, CorruptEntryError, UnreadableEntryError
-from ..keys import key_of_identity
 from ..providers.base import Dialect
 from ..types import CacheEntry
-from . import inspection, transfer, warming
+from . import inspection, invalidation, transfer, warming
 from .store import Store
 
 __all__ = ["Upkeep", "VerifyReport"]
 
-_BATCH: Final = 100
 _LISTED: Final = 100
 
 
@@ -59,6 +58,16 @@ class Upkeep:
     def backend(self) -> Backend:
         """Where answers live."""
         return self.store.backend
+
+    async def open(self) -> None:
+        """Connect to the store now, where it is a server, and check that calls will work.
+
+        Raises:
+            ConfigurationError: they will not before something is changed, and what.
+            BackendUnavailableError: the server cannot be reached.
+        """
+        if isinstance(self.backend, SupportsOpen):
+            await self.backend.open()
 
     def register(self, dialect: Dialect) -> None:
         """Make `dialect` known, so that its entries can be warmed before its first call."""
@@ -108,60 +117,31 @@ class Upkeep:
             BackendError: the store failed.
         """
         _check_age(older_than)
-        if key is None and tag is None and model is None and older_than is None:
-            if collection is None:
-                msg = "invalidate: say what: key, tag, model, older_than or collection"
-                raise ConfigurationError(msg)
-            return await self._empty(check_collection(collection))
         if collection is not None:
             check_collection(collection)
-        if key is not None and tag is None and model is None and older_than is None:
-            return await self.store.remove(collection or self.collection, [key])
         limit = None if older_than is None else self.store.now() - older_than
+        criteria = invalidation.Criteria.of(key, tag, model, limit)
+        if not criteria.is_key_alone:
+            return await invalidation.invalidate(self.store, collection, criteria)
+        if key is not None:
+            return await self.store.remove(collection or self.collection, [key])
+        if collection is None:
+            msg = "invalidate: say what: key, tag, model, older_than or collection"
+            raise ConfigurationError(msg)
+        return await invalidation.empty(self.store, collection)
 
-        def matches(entry: CacheEntry) -> bool:
-            return (
-                (key is None or entry.key == key)
-                and (tag is None or tag in entry.tags)
-                and (model is None or model in {entry.model, entry.answered_by})
-                and (limit is None or entry.created_at < limit)
-            )
-
-        await self.store.written()
-        self.store.forget(lambda name, entry: collection in {None, name} and matches(entry))
-        removed = 0
-        batch: list[str] = []
-        batch_name = ""
-        async for info, entry in self.entries(collection):
-            name = info.collection
-            if isinstance(entry, BackendError) or not matches(entry):
-                continue
-            if batch and (name != batch_name or len(batch) >= _BATCH):
-                removed += await self.store.remove(batch_name, batch)
-                batch = []
-            batch_name = name
-            batch.append(entry.key)
-        return removed + (await self.store.remove(batch_name, batch) if batch else 0)
-
-    async def _empty(self, collection: str) -> int:
-        await self.store.written()
-        self.store.forget(lambda name, _: name == collection)
-        removed = 0
-        batch: list[str] = []
-        async for info in self.backend.scan(collection):
-            batch.append(info.key)
-            if len(batch) >= _BATCH:
-                removed += await self.store.remove(collection, batch)
-                batch = []
-        return removed + (await self.store.remove(collection, batch) if batch else 0)
-
-    async def stats(self) -> BackendStats:
+    async def stats(self, *, exact: bool = False) -> BackendStats:
         """Return what the store holds; `counters` say what this process did with it.
+
+        A store that would have to read too much for it estimates, and says so in
+        `estimated`, unless it is to be `exact`, however long that takes.
 
         Raises:
             BackendError: the store failed.
         """
         backend = self.backend
+        if exact and isinstance(backend, SupportsCount):
+            return await backend.count()
         if isinstance(backend, SupportsStats):
             return await backend.stats()
         sizes: dict[str, tuple[int, int]] = {}
@@ -208,7 +188,7 @@ class Upkeep:
         problems: list[tuple[str, str, str]] = []
         async for info, entry in self.entries(collection):
             checked += 1
-            problem = entry if isinstance(entry, BackendError) else _misplaced(entry)
+            problem = entry if isinstance(entry, BackendError) else inspection.misplaced(entry)
             if problem is None:
                 continue
             if isinstance(problem, CorruptEntryError):
@@ -262,27 +242,37 @@ class Upkeep:
         """
         return await transfer.import_entries(self.store, Path(path), collection, on_conflict)
 
-    async def warm(
+    async def warm(  # noqa: PLR0913 - limits, all keyword-only with defaults
         self,
         collection: str | None = None,
         *,
         order: warming.Order = "most_used",
         max_bytes: int | None = None,
+        max_entries: int | None = None,
+        near_bytes: int | None = None,
         seconds: float = 5.0,
         progress: Callable[[int, int], Any] | None = None,
     ) -> warming.WarmReport:
         """Load the best entries of the store into this process's memory.
 
-        Stops at `max_bytes` (default: the memory tier's ceiling) or after `seconds`.
-        A store that fails ends the warming early, with a warning.
+        Where Redis stands before Postgres, copies them into Redis first, and goes on with
+        that when memory is full, as long as Redis has room.
+
+        Stops at `max_bytes` of memory (default: the memory tier's ceiling), `near_bytes`
+        copied (default: what Redis has left below its `maxmemory`), `max_entries`, or
+        after `seconds`. A store that fails ends the warming early, with a warning.
         """
         return await warming.warm(
             self.store,
             self.dialects,
             collection,
             order=order,
-            max_bytes=self.store.tier.max_bytes if max_bytes is None else max_bytes,
-            seconds=seconds,
+            limits=warming.Limits(
+                bytes=self.store.tier.max_bytes if max_bytes is None else max_bytes,
+                seconds=seconds,
+                entries=max_entries,
+                near_bytes=near_bytes,
+            ),
             progress=progress,
         )
 
@@ -292,10 +282,3 @@ def _check_age(seconds: Any) -> None:
     if seconds is not None and not (number and seconds >= 0):
         msg = f"older_than must be a number of seconds, not {seconds!r}"
         raise ConfigurationError(msg)
-
-
-def _misplaced(entry: CacheEntry) -> CorruptEntryError | None:
-    """Return the error of an entry whose stored request has another key."""
-    if entry.identity and key_of_identity(entry.identity) != entry.key:
-        return CorruptEntryError("the stored request has another key")
-    return None

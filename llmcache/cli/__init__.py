@@ -1,8 +1,8 @@
 """The `llmcache` command: what a cache holds, why a call misses, upkeep, and a demo.
 
 One module per command or group of them (`inspect`, `show`, `explain`, `maintain`,
-`transfer`, `up`, `demo` with its `scenes`), and what they share: `opening` (from a folder
-to a cache), `reading` (entries and their answers), `parsing` (sizes, durations,
+`transfer`, `copy`, `up`, `demo` with its `scenes`), and what they share: `opening` (from a folder
+to a cache), `places` (other caches), `reading` (entries and their answers), `parsing` (sizes, durations,
 request files), `output` (tables and JSON).
 """
 
@@ -24,14 +24,14 @@ __all__ = ["main", "make_app"]
 _HELP: Final = """Look into, tend and carry over a cache of LLM answers.
 
 Every command takes --cache-dir (else LLMCACHE_DIR, else ./cache; `demo` uses a
-temporary folder; `up` runs servers and takes --data-dir) and --json, which prints one JSON document on standard output and
+temporary folder; `copy` takes two places; `up` runs servers and takes --data-dir) and --json, which prints one JSON document on standard output and
 nothing else there.
 
 \b
 Exit codes:
   0  done
   1  the answer is no: `show` and `explain` found nothing stored, `verify` found
-     damage, `import` rejected lines, `export` left entries out, `demo` saw something else than it claims
+     damage, `import` rejected lines, `export` or `copy` left entries out, `demo` saw something else than it claims
   2  it could not be done: a wrong argument, no such folder, a store that failed
 """
 
@@ -71,6 +71,7 @@ def _options(
 def make_app() -> typer.Typer:
     """Return the command line, to be called or to be tested."""
     # Only what a command needs is imported, and only when there is a command line at all.
+    from .copy import copy  # noqa: PLC0415
     from .database import make_db  # noqa: PLC0415
     from .demo import demo  # noqa: PLC0415
     from .explain import explain  # noqa: PLC0415
@@ -100,6 +101,7 @@ def make_app() -> typer.Typer:
     app.command("verify")(verify)
     app.command("export")(export)
     app.command("import")(import_)
+    app.command("copy")(copy)
     app.command("up")(up)
     app.add_typer(make_db(), name="db")
     return app

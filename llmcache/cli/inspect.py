@@ -9,7 +9,8 @@ import typer
 
 from ..errors import ConfigurationError
 from . import output, reading
-from .opening import AsJson, CacheDir, Collection, cache_folder, with_cache
+from .opening import AsJson, CacheDir, Collection, with_cache
+from .places import cache_folder
 
 if TYPE_CHECKING:
     from ..backends.base import EntryInfo

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeAlias, TypeVar
 
 import typer
 
 from ..errors import ConfigurationError
-from ..settings import environment
+from .places import cache_folder, open_place
 
 if TYPE_CHECKING:
+    from ..backends import Backend
     from ..cache import CacheManager
 
-__all__ = ["AsJson", "CacheDir", "Collection", "cache_folder", "with_cache"]
+__all__ = ["AsJson", "CacheDir", "Collection", "with_cache"]
 
 T = TypeVar("T")
-_DEFAULT: Final = "./cache"
 
 CacheDir: TypeAlias = Annotated[
     Path | None,
@@ -34,31 +35,36 @@ Collection: TypeAlias = Annotated[
 ]
 
 
-def cache_folder(given: Path | None) -> Path:
-    """Return the folder that was named, by option, environment or default."""
-    return (given or Path(environment("LLMCACHE_DIR") or _DEFAULT)).expanduser()
-
-
 def with_cache(
-    given: Path | None, work: Callable[[CacheManager], Awaitable[T]], *, create: bool = False
+    given: Path | None,
+    work: Callable[[CacheManager], Awaitable[T]],
+    *,
+    create: bool = False,
+    place: str | None = None,
 ) -> T:
-    """Return what `work` makes of the cache in a folder, and close the cache.
+    """Return what `work` makes of the cache in a folder, or at a `place`, and close the cache.
 
     Raises:
-        ConfigurationError: there is no such folder (unless `create`), or it is a file.
+        ConfigurationError: there is no such folder (unless `create`), or it is a file;
+            or no such place, or both are given.
     """
+    if place is not None:
+        if given is not None:
+            msg = "give one of --cache and --cache-dir"
+            raise ConfigurationError(msg)
+        return asyncio.run(_session(partial(open_place, place, reading=not create), work))
     folder = cache_folder(given)
     if not create and not folder.exists():
         msg = f"no cache folder {str(folder)!r}: name one with --cache-dir or LLMCACHE_DIR"
         raise ConfigurationError(msg)
+    return asyncio.run(_session(partial(open_place, f"fs:{folder}"), work))
 
-    async def session() -> T:
-        from ..cache import open_cache  # noqa: PLC0415 - `--help` needs no cache
 
-        manager = open_cache("fs", store={"cache_dir": folder})
-        try:
-            return await work(manager)
-        finally:
-            await manager.aclose()
+async def _session(make: Callable[[], Backend], work: Callable[[CacheManager], Awaitable[T]]) -> T:
+    from ..cache import open_cache  # noqa: PLC0415 - `--help` needs no cache
 
-    return asyncio.run(session())
+    manager = open_cache(make())
+    try:
+        return await work(manager)
+    finally:
+        await manager.aclose()

@@ -13,6 +13,7 @@ from ..errors import ConfigurationError
 from . import output
 from .inspect import unknown_collection
 from .opening import AsJson, CacheDir, Collection, with_cache
+from .places import CachePlace
 
 if TYPE_CHECKING:
     from ..cache import CacheManager
@@ -35,6 +36,7 @@ def export(
     tag: Annotated[str | None, typer.Option(help="Only entries with this tag.")] = None,
     collection: Collection = None,
     cache_dir: CacheDir = None,
+    cache: CachePlace = None,
     as_json: AsJson = False,
 ) -> None:
     """Write entries to a file, one a line.
@@ -50,7 +52,7 @@ def export(
             await unknown_collection(manager, collection)
         return report
 
-    report = with_cache(cache_dir, work)
+    report = with_cache(cache_dir, work, place=cache)
     size = file.stat().st_size
     if as_json:
         counts = {"exported": report.exported, "skipped": report.skipped}
@@ -73,6 +75,7 @@ def import_(
         typer.Option(metavar="NAME", help="Put all entries here, not into their own."),
     ] = None,
     cache_dir: CacheDir = None,
+    cache: CachePlace = None,
     as_json: AsJson = False,
 ) -> None:
     """Read entries from a file that `export` wrote.
@@ -84,7 +87,7 @@ def import_(
     async def work(manager: CacheManager) -> Any:
         return await manager.import_(file, collection, on_conflict=on_conflict.value)
 
-    report = with_cache(cache_dir, work, create=True)
+    report = with_cache(cache_dir, work, create=True, place=cache)
     if as_json:
         rejected = [{"line": number, "reason": reason} for number, reason in report.rejected]
         output.put_json({**asdict(report), "rejected": rejected})

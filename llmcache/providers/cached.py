@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing, suppress
-from typing import Any, Final, Unpack
+from typing import Any, Final, Self, Unpack
 
 from ..backends.base import check_collection
 from ..cache import inspection
@@ -13,7 +13,7 @@ from ..cache.control import Control
 from ..cache.inspection import Explanation
 from ..cache.manager import CacheManager
 from ..cache.warming import Order, WarmReport
-from ..errors import ConfigurationError, InvalidRequestError
+from ..errors import ConfigurationError, InvalidRequestError, LLMCacheError
 from ..options import (
     COMPLETION_FIELDS,
     CONTROL_FIELDS,
@@ -35,11 +35,17 @@ _MOST_CONTROLS: Final = 1_000
 class CachedProvider(BaseProvider):
     """Turns calls into requests, and lets the cache answer them."""
 
-    def __init__(self, cache: CacheManager, *, owns_cache: bool, enabled: bool) -> None:
-        """`enabled` says whether there is a cache at all, or only the path around it."""
+    def __init__(
+        self, cache: CacheManager, *, owns_cache: bool, enabled: bool, strict: bool = False
+    ) -> None:
+        """`enabled` says whether there is a cache at all, or only the path around it.
+
+        `strict`: a store that does not work is an error at start; see `open`.
+        """
         self._cache = cache
         self._owns_cache = owns_cache
         self._enabled = enabled
+        self._strict = strict
         self._controls: dict[tuple[Any, ...], Control] = {}
 
     @property
@@ -110,13 +116,44 @@ class CachedProvider(BaseProvider):
             self._cache.store, control.collection, request, control.sample
         )
 
-    async def warm_cache(
+    async def open(self) -> None:
+        """Connect to the cache's store now, where it is a server, and check that calls will work.
+
+        `async with` and `warm_cache` do this by themselves when the provider is `strict`.
+        A provider that is not logs a warning instead of raising, and its calls go past
+        a cache that does not work.
+
+        Raises:
+            ConfigurationError: wrong password, no such database, a right that is lacking,
+                a schema of another version; the message says what to do.
+            BackendUnavailableError: the server cannot be reached.
+        """
+        try:
+            await self._cache.open()
+        except LLMCacheError as error:
+            if self._strict:
+                raise
+            self._cache.store.guard.warn("open", type(error).__name__, str(error))
+
+    async def __aenter__(self) -> Self:
+        """Return self, connected if it is `strict`; raises as `open`."""
+        if self._strict:
+            try:
+                await self.open()
+            except BaseException:
+                await self.close()
+                raise
+        return self
+
+    async def warm_cache(  # noqa: PLR0913 - limits, all keyword-only with defaults
         self,
         requests: Iterable[MessageInput | Mapping[str, Any]] | None = None,
         *,
         collection: str | None = None,
         order: Order | None = None,
         max_bytes: int | None = None,
+        max_entries: int | None = None,
+        near_bytes: int | None = None,
         seconds: float | None = None,
         concurrency: int = 8,
     ) -> WarmReport:
@@ -124,10 +161,11 @@ class CachedProvider(BaseProvider):
 
         Without `requests`: load the most used (or, with `order="newest"`, the newest)
         entries of a collection into memory, up to `max_bytes` (default: the tier's
-        ceiling) and `seconds` (default: 5). With them: answer each one, from the store
-        or now, at most `concurrency` at a time. A request is what `complete` takes as
-        messages, or a mapping with `messages` and options. Shows a progress bar on a
-        terminal.
+        ceiling), `max_entries` and `seconds` (default: 5). With `"pg_redis"`, Redis gets
+        them too, up to `near_bytes` (default: most of what it has left below its
+        `maxmemory`). With `requests`: answer each one, from the store or now, at most
+        `concurrency` at a time. A request is what `complete` takes as messages, or a
+        mapping with `messages` and options. Shows a progress bar on a terminal.
 
         A request that fails is counted and reported, and the others go on.
 
@@ -135,16 +173,26 @@ class CachedProvider(BaseProvider):
             InvalidRequestError: `requests` is no list, or comes with an argument that
                 is for loading.
             ConfigurationError: an unknown order, a name that no collection can have,
-                or `requests` where there is no cache to keep the answers.
+                or `requests` where there is no cache to keep the answers; when the
+                provider is `strict`, also as `open`.
+            BackendUnavailableError: when the provider is `strict`, as `open`.
         """
         place = check_collection(self._cache.collection if collection is None else collection)
-        asked: dict[str, Any] = {"order": order, "max_bytes": max_bytes, "seconds": seconds}
+        asked: dict[str, Any] = {
+            "order": order,
+            "max_bytes": max_bytes,
+            "max_entries": max_entries,
+            "near_bytes": near_bytes,
+            "seconds": seconds,
+        }
         loading = {name: value for name, value in asked.items() if value is not None}
         if requests is not None:
             for name in loading:
                 reason = "is for loading what is stored; leave it out beside requests"
                 raise InvalidRequestError(name, reason)
             self._check_enabled()
+        if self._strict:
+            await self.open()
         with progress_bar("warming the cache") as advance:
             if requests is None:
                 return await self._cache.warm(place, progress=advance, **loading)

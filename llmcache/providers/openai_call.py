@@ -14,44 +14,17 @@ from ..keys import Request
 from ..options import checked_object
 from ..types import Recording, Usage, WireEvent
 from ..types._json import Json, thaw
+from .delivery import Delivery
 from .failures import snippet
-from .http import HTTPReply, HTTPStream, HTTPTransport
+from .http import HTTPStream
 from .openai_chat import ChatDialect
 from .openai_embeddings import parse_vector, vector_recordings
 from .redaction import DiscreetDialect, Redaction
-from .retry import Retry
 from .sse import SSEDecoder
 
-__all__ = ["ChatCall", "Delivery", "EmbeddingCall"]
+__all__ = ["ChatCall", "EmbeddingCall"]
 
 _MAX_WHOLE_BODY: Final = 64 * 2**20
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """How a request travels: where to, how often to try, with which extra headers and time-out."""
-
-    transport: HTTPTransport
-    url: str
-    retry: Retry
-    headers: Mapping[str, str] | None = None
-    timeout: float | None = None
-
-    async def post(self, body: Mapping[str, Json]) -> HTTPReply:
-        """Return the response to `body`."""
-        return await self.transport.post(
-            self.url, body, retry=self.retry, headers=self.headers, timeout=self.timeout
-        )
-
-    async def stream(self, body: Mapping[str, Json]) -> HTTPStream:
-        """Return the open response to `body`."""
-        return await self.transport.stream(
-            self.url, body, retry=self.retry, headers=self.headers, timeout=self.timeout
-        )
-
-    def redaction(self, body: Mapping[str, Json]) -> Redaction:
-        """Return what keeps the credentials of a call out of its errors."""
-        return Redaction(self.url, self.transport.headers, self.headers, body)
 
 
 class ChatCall(NamedTuple):

@@ -14,7 +14,7 @@ import orjson
 
 from ..errors import InvalidRequestError, InvalidResponseError
 from ..options import checked_object
-from ..types import CompletionResult, Message, MessageInput
+from ..types import CompletionResult, Message, MessageInput, Native
 from ..types._json import Json
 from .failures import snippet
 from .openai_chat_answer import parse_completion
@@ -90,7 +90,9 @@ def wire_messages(messages: MessageInput) -> list[Json]:
 
 def _wire_message(item: object, index: int) -> Json:
     if isinstance(item, Message):
-        return item.to_dict()
+        message = item.to_dict()
+        message.pop("native", None)  # another API's words
+        return message
     if isinstance(item, str):
         return {"role": "user", "content": item}
     path = f"messages[{index}]"
@@ -101,6 +103,8 @@ def _wire_message(item: object, index: int) -> Json:
         raise InvalidRequestError(
             f"{path}.role", f"must be a role's name, not {item.get('role')!r}"
         )
+    if Native.is_dict(item.get("native")):
+        item = {name: value for name, value in item.items() if name != "native"}
     content = item.get("content")
     if isinstance(content, str) or content is None:
         return item if type(item) is dict else dict(item)

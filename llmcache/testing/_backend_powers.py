@@ -10,14 +10,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Coroutine
 from typing import Any, Final
 
 import pytest
 
 from ..backends.base import (
     Backend,
-    EntryInfo,
     StoredEntry,
     SupportsDictionaries,
     SupportsLease,
@@ -27,16 +25,17 @@ from ..backends.base import (
     SupportsStats,
     SupportsTouch,
 )
+from ..backends.powers import Sought, SupportsCount, SupportsFind, SupportsRank
 from ..codec import Codec
-from ..errors import ConfigurationError
 from ..types import CacheEntry, Recording
+from ._backend_loads import LoadTests, check_refused, entry, key, scan
 
 __all__ = ["PowerTests", "check_refused", "entry", "key", "scan"]
 
 _DICTIONARY: Final = bytes(range(256)) * 64
 
 
-class PowerTests:
+class PowerTests(LoadTests):
     """The half of `BackendTests` that is about what not every backend can do."""
 
     # --- leases -----------------------------------------------------------------------------
@@ -237,6 +236,84 @@ class PowerTests:
         assert (stats.entries, stats.bytes) == (11, 48)
         assert dict(stats.collections) == {"one": (10, 45), "two": (1, 3)}
 
+    async def test_what_is_counted_is_what_a_scan_adds_up_to(self, backend: Backend) -> None:
+        if not isinstance(backend, SupportsCount):
+            pytest.skip(f"{backend.name} counts always")
+        await backend.put("one", [entry(n, b"x" * n) for n in range(10)])
+        await backend.put("two", [entry(1, b"xyz")])
+        totals = await backend.count()
+        assert (totals.entries, totals.bytes, totals.estimated) == (11, 48, False)
+        assert dict(totals.collections) == {"one": (10, 45), "two": (1, 3)}
+
+    # --- ranking and finding ----------------------------------------------------------------
+
+    async def test_the_best_come_first(self, backend: Backend) -> None:
+        if not isinstance(backend, SupportsRank) or not isinstance(backend, SupportsTouch):
+            pytest.skip(f"{backend.name} does not rank")
+        await backend.put("default", [_made(n, created_at=time.time() + n) for n in range(5)])
+        await backend.put("other", [_made(5)])
+        await backend.touch("default", {key(1): 5})
+        await asyncio.sleep(0.05)  # so that times of use differ
+        await backend.touch("default", {key(0): 2})
+        numbers = {key(n): n for n in range(6)}
+        ranked = [info async for info in backend.ranked("default", "most_used")]
+        assert [numbers[info.key] for info in ranked] == [1, 0, 4, 3, 2]
+        assert {numbers[i.key]: (i.size, i.uses) for i in ranked} == {
+            n: (4, {1: 5, 0: 2}.get(n, 0)) for n in range(5)
+        }
+        newest = [numbers[i.key] async for i in backend.ranked("default", "newest")]
+        assert sorted(newest) == [0, 1, 2, 3, 4]
+        assert newest.index(0) < newest.index(1)
+        assert newest.index(4) < newest.index(3) < newest.index(2)
+
+    @pytest.fixture
+    def finder(self, backend: Backend) -> SupportsFind:
+        if not isinstance(backend, SupportsFind):
+            pytest.skip(f"{backend.name} does not find")
+        return backend
+
+    @pytest.mark.parametrize(
+        ("sought", "matching"),
+        [
+            (Sought(tag="even"), {0, 2, 4}),
+            (Sought(tag="none"), set()),
+            (Sought(model="m0"), {0, 3}),
+            (Sought(model="m0-mini"), {0, 3}),
+            (Sought(created_before=102.0), {0, 1}),
+            (Sought(tag="odd", model="m2", created_before=200.0), {5}),
+        ],
+        ids=str,
+    )
+    async def test_whatever_matches_is_found(
+        self, backend: Backend, finder: SupportsFind, sought: Sought, matching: set[int]
+    ) -> None:
+        entries = [
+            _made(
+                n,
+                model=f"m{n % 3}",
+                tags=("odd" if n % 2 else "even", "any"),
+                created_at=100.0 + n,
+                answered_by=f"m{n % 3}-mini",
+            )
+            for n in range(6)
+        ]
+        await backend.put("default", entries)
+        await backend.put("other", entries)
+        found = [each async for each in finder.find("default", sought)]
+        assert {key(n) for n in matching} <= {each.key for each in found}
+        assert {each.key for each in found if each.certain} <= {key(n) for n in matching}
+        assert len({each.key for each in found}) == len(found)
+        assert list(await finder.names()) == ["default", "other"]
+
+    async def test_who_did_not_say_which_model_answered_is_in_doubt(
+        self, backend: Backend, finder: SupportsFind
+    ) -> None:
+        await backend.put("default", [_made(1, model="m"), _made(2, model="m", answered_by="")])
+        found = [each async for each in finder.find("default", Sought(model="another"))]
+        assert found == [(key(1), False)]
+        found = [each async for each in finder.find("default", Sought(model="m"))]
+        assert {each.key for each in found} == {key(1), key(2)}
+
     @pytest.fixture
     def pruned(self, backend: Backend) -> SupportsPrune:
         if not isinstance(backend, SupportsPrune):
@@ -276,27 +353,6 @@ class PowerTests:
             assert recent <= {info.key for info in await scan(backend)}
 
 
-def key(number: int) -> str:
-    """Return the key of an entry for tests."""
-    return "v1:" + hashlib.sha256(b"%d" % number).hexdigest()
-
-
-def entry(number: int, data: bytes = b"data") -> StoredEntry:
-    """Return an entry for tests."""
-    return StoredEntry(key(number), data, created_at=time.time())
-
-
-async def scan(backend: Backend, collection: str | None = None) -> list[EntryInfo]:
-    """Return what a scan yields."""
-    return [info async for info in backend.scan(collection)]
-
-
-async def check_refused(attempts: list[Coroutine[Any, Any, Any]]) -> None:
-    """Check that every attempt is a `ConfigurationError`."""
-    outcomes = await asyncio.gather(*attempts, return_exceptions=True)
-    assert [type(outcome) for outcome in outcomes] == [ConfigurationError] * len(attempts)
-
-
 def _framed(number: int, keep_until: float | None) -> StoredEntry:
     """Return an entry as the cache writes it: some stores read the time from its frame."""
     recording = Recording(body=b"{}")
@@ -312,3 +368,7 @@ async def _totals(backend: Backend, collection: str) -> tuple[int, int]:
 
 async def _lease(leases: SupportsLease, key: str) -> Any:
     return await leases.try_lease("default", key)
+
+
+def _made(number: int, **said: Any) -> StoredEntry:
+    return StoredEntry(key(number), b"data", **said)

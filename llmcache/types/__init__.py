@@ -11,6 +11,7 @@ from .content import (
 )
 from .entry import CacheEntry, Recording, WireEvent
 from .messages import Message, MessageInput, Role, ToolCall, ToolCallDelta, normalize_messages
+from .native import Native
 from .results import CacheInfo, CacheStatus, Choice, CompletionResult, EmbeddingResult
 from .stream import StreamEvent, StreamEventType, format_sse_event
 from .usage import Usage
@@ -28,6 +29,7 @@ __all__ = [
     "ImagePart",
     "Message",
     "MessageInput",
+    "Native",
     "RawPart",
     "Recording",
     "Role",

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import ItemsView, Iterator, Mapping
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 __all__ = ["FrozenDict", "Json", "decimal_text", "freeze", "thaw"]
 
 Json: TypeAlias = Any
 """Any JSON value: None, bool, int, float, str, list of them, dict from str to them."""
+
+
+_SCALARS: Final = frozenset({str, int, float, bool, type(None)})
 
 
 class FrozenDict(Mapping[str, Json]):
@@ -56,7 +59,10 @@ def freeze(value: Json) -> Json:
 
 def thaw(value: Json) -> Json:
     """Return a fresh plain copy: dicts and lists that the caller may change."""
-    if isinstance(value, Mapping):
+    # By far the most are one of these, and to ask an abstract class costs as much as ten of them.
+    if type(value) in _SCALARS:
+        return value
+    if isinstance(value, dict | Mapping):
         return {key: thaw(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [thaw(item) for item in value]

@@ -19,6 +19,7 @@ from .content import (
     TextPart,
     part_from_dict,
 )
+from .native import Native
 
 __all__ = [
     "Message",
@@ -131,7 +132,9 @@ class Message:
 
     `content` is text, or parts, or `None` (an assistant that only calls tools).
     `extra` keeps every other field of the wire form (`reasoning_content`,
-    `refusal`, `audio`, …), so `Message.from_dict(d).to_dict() == d`.
+    `refusal`, `audio`, …), so `Message.from_dict(d).to_dict() == d`. `native` is the
+    turn in the words of another API than chat completions: sent back to that API it
+    goes as it came, and any other gets the neutral fields.
     """
 
     role: Role
@@ -140,6 +143,7 @@ class Message:
     tool_calls: tuple[ToolCall, ...] | None = None
     tool_call_id: str | None = None
     extra: Mapping[str, Json] = field(default=_EMPTY)
+    native: Native | None = None
 
     def __post_init__(self) -> None:
         if type(self.role) is not Role:
@@ -187,7 +191,7 @@ class Message:
         return "".join(part.text for part in self.content if isinstance(part, TextPart))
 
     def to_dict(self) -> dict[str, Json]:
-        """Return the chat-completions message; absent fields are left out."""
+        """Return the chat-completions message, and `native` if there is one; no absent fields."""
         message: dict[str, Json] = {"role": self.role.value}
         if self.content is not None:
             parts = self.content
@@ -199,6 +203,8 @@ class Message:
         if self.tool_call_id is not None:
             message["tool_call_id"] = self.tool_call_id
         message.update(thaw(self.extra))
+        if self.native is not None:
+            message["native"] = self.native.to_dict()
         return message
 
     @classmethod
@@ -219,6 +225,8 @@ class Message:
                 known[name] = rest.pop(name)
             elif value is not None:
                 raise InvalidRequestError(f"{path}.{name}", "must be a string")
+        if Native.is_dict(rest.get("native")):
+            known["native"] = Native.from_dict(rest.pop("native"))
         if rest.get("content") is not None:
             known["content"] = _parsed_content(rest.pop("content"), f"{path}.content")
         if rest.get("tool_calls") is not None and _plain_calls(rest["tool_calls"], path):

@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeAlias
 from ._built import Built
 from ._json import FrozenDict, Json, decimal_text, freeze, thaw
 from .messages import Message, Role, ToolCall
+from .native import Native
 from .usage import Usage
 
 __all__ = ["CacheInfo", "CacheStatus", "Choice", "CompletionResult", "EmbeddingResult"]
@@ -131,7 +132,8 @@ class CompletionResult(Built):
     choice; `choices` holds all of them when `n > 1` and is empty otherwise.
     `raw_json` is the provider's own JSON as it came (for a stream: the message
     that its chunks add up to), `raw` the same parsed. `extra` keeps fields of the
-    assistant's message that we do not model, so `to_message()` loses nothing.
+    assistant's message that we do not model, `native` the turn in the words of an API
+    other than chat completions, so `to_message()` loses nothing.
     `samples` holds every answer when a call asked for `samples=k`.
     """
 
@@ -148,6 +150,7 @@ class CompletionResult(Built):
     logprobs: Json = None
     choices: tuple[Choice, ...] = ()
     extra: Mapping[str, Json] = _EMPTY
+    native: Native | None = None
     raw_json: bytes | None = field(default=None, repr=False)
     samples: tuple[CompletionResult, ...] = field(default=(), compare=False, repr=False)
     cache: CacheInfo | None = field(default=None, compare=False)
@@ -197,7 +200,11 @@ class CompletionResult(Built):
     def to_message(self) -> Message:
         """Return the assistant turn to append to the conversation."""
         return Message(
-            Role.ASSISTANT, self.content, tool_calls=self.tool_calls or None, extra=self.extra
+            Role.ASSISTANT,
+            self.content,
+            tool_calls=self.tool_calls or None,
+            extra=self.extra,
+            native=self.native,
         )
 
     def parse(self, into: type[Any] | Any) -> Any:
@@ -230,6 +237,7 @@ class CompletionResult(Built):
             "logprobs": thaw(self.logprobs),
             "choices": _dicts(self.choices),
             "extra": thaw(self.extra),
+            "native": None if self.native is None else self.native.to_dict(),
             "raw_json": None if self.raw_json is None else self.raw_json.decode(),
             "samples": _dicts(self.samples),
             "cache": None if self.cache is None else self.cache.to_dict(),
@@ -254,6 +262,7 @@ _PARSERS: Mapping[str, Callable[[Any], Any]] = {
     "tool_calls": lambda calls: tuple(ToolCall.from_dict(call) for call in calls),
     "usage": Usage.from_dict,
     "choices": lambda choices: tuple(Choice.from_dict(choice) for choice in choices),
+    "native": Native.from_dict,
     "raw_json": lambda text: text.encode(),
     "cache": CacheInfo.from_dict,
 }

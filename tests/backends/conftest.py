@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+from machine_support import Machine, Numbered
 from server_support import emptied, own_database
-from shared_support import Machine, Numbered
 
 from llmcache import OpenAIProvider
 from llmcache.backends import Backend

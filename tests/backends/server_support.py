@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import asyncpg
 
@@ -15,12 +16,14 @@ _TABLES = "entries, uses, revisions, dictionaries, quarantine"
 
 
 @asynccontextmanager
-async def own_database(server: PostgresServer) -> AsyncIterator[str]:
+async def own_database(
+    server: PostgresServer, tablespace: str = "pg_default"
+) -> AsyncIterator[str]:
     """Yield the URL of a new database."""
     name = f"t{uuid.uuid4().hex}"
     admin = await asyncpg.connect(server.url)
     try:
-        await admin.execute(f"CREATE DATABASE {name}")
+        await admin.execute(f"CREATE DATABASE {name} TABLESPACE {tablespace}")
         yield server.url.rpartition("/")[0] + f"/{name}"
         await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
     finally:
@@ -28,9 +31,9 @@ async def own_database(server: PostgresServer) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def emptied(url: str) -> AsyncIterator[PostgresBackend]:
+async def emptied(url: str, **options: Any) -> AsyncIterator[PostgresBackend]:
     """Yield a backend without entries: making a database for each test would take most of the time."""
-    async with PostgresBackend(url) as backend:
+    async with PostgresBackend(url, **options) as backend:
         await backend.open()
         connection = await asyncpg.connect(url)
         await connection.execute(

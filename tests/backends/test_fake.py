@@ -360,7 +360,7 @@ def test_the_kit_loads_nothing_before_it_is_asked() -> None:
 import sys, llmcache.testing
 print(sorted(name for name in sys.modules if name.startswith(("llmcache.", "h11", "httpx"))))
 """
-    assert _python(script).strip() == "['llmcache._lazy', 'llmcache.testing']"
+    assert _python(script).strip() == "['llmcache._lazy', 'llmcache._version', 'llmcache.testing']"
 
 
 def test_the_kit_lists_its_names() -> None:

@@ -11,7 +11,7 @@ import time
 from typing import Any
 
 import pytest
-from shared_support import Machine, Numbered, asked, listens, number, origin, until
+from machine_support import Machine, Numbered, asked, listens, number, origin, until
 
 from llmcache import OpenAIProvider
 from llmcache.cache import turn as module

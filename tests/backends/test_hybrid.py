@@ -191,6 +191,26 @@ def test_a_circuit_opens_after_refusals_and_closes_after_one_success() -> None:
     assert [call(fails=False), call(fails=True), call(fails=True)] == [True] * 3
 
 
+async def test_many_that_fail_at_once_open_a_circuit_once() -> None:
+    now = 0.0
+    circuit = Circuit("redis", clock=lambda: now)
+    release = asyncio.Event()
+
+    async def call() -> None:
+        with circuit.use("get"):
+            await release.wait()
+            raise BackendUnavailableError("slow")
+
+    calls = [asyncio.create_task(call()) for _ in range(50)]
+    await asyncio.sleep(0)
+    now += 1.0
+    release.set()
+    await asyncio.gather(*calls, return_exceptions=True)
+    assert circuit.is_open
+    now += 1.1
+    assert not circuit.is_open, "the pause is that of one failure"
+
+
 async def test_only_one_call_tries_a_store_that_was_down() -> None:
     now = 0.0
     circuit = Circuit("redis", clock=lambda: now)
@@ -236,6 +256,26 @@ async def test_what_redis_missed_is_removed_when_it_is_reached_again(
                 await asyncio.sleep(0.05)
         assert not hybrid._owed
         await asyncio.gather(*other._tasks)
+
+
+async def test_what_is_owed_is_not_read_and_is_paid_at_the_latest_when_closing(
+    postgres: PostgresBackend, redis: RedisBackend
+) -> None:
+    """Redis is back, and calls still leave it alone: who rewrote does not read the old, nor leave it."""
+    async with HybridRedisPostgreSQLCache(postgres=postgres, redis=redis) as hybrid:
+        await hybrid.put("default", [entry(1, b"old")])
+        with contextlib.suppress(BackendUnavailableError), hybrid._near.use("get"):
+            hybrid._near._refusals = 2
+            raise BackendUnavailableError("refused")
+        assert hybrid._near.is_open
+        await hybrid.put("default", [entry(1, b"new")])
+        assert hybrid._owed
+        hybrid._near._pause = 0.0  # closed, before anything was paid
+        assert (await redis.get("default", [key(1)]))[key(1)] == b"old"
+        assert (await hybrid.get("default", [key(1)]))[key(1)] == b"new"
+        hybrid._near._pause, hybrid._near._open_until = 30.0, time.monotonic() + 30.0
+    assert not hybrid._owed
+    assert dict(await redis.get("default", [key(1)])) == {}
 
 
 async def test_what_is_owed_is_bounded(

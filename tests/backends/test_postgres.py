@@ -165,6 +165,34 @@ async def test_a_connection_that_was_lost_is_replaced(postgres: PostgresBackend)
     assert (await postgres.get("default", [key(1)]))[key(1)] == b"data"
 
 
+async def test_opening_goes_on_when_its_first_caller_leaves(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Callers that are shorter of time than the opening do not start it anew each time."""
+    prepare, attempts = database.Database._prepare, []
+
+    async def slow(self: database.Database, pool: Any) -> None:
+        attempts.append(pool)
+        await asyncio.sleep(0.3)
+        await prepare(self, pool)
+
+    monkeypatch.setattr(database.Database, "_prepare", slow)
+    async with PostgresBackend(dsn) as backend:
+        for _ in range(3):
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(backend.get("default", [key(1)]), 0.02)
+        assert dict(await backend.get("default", [key(1)])) == {}
+    assert len(attempts) == 1
+    async with PostgresBackend(dsn) as backend:  # closed while it opens
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(backend.get("default", [key(1)]), 0.02)
+    async with asyncpg.create_pool(dsn, min_size=1, max_size=1) as pool:
+        left = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+        async with asyncio.timeout(10):
+            while await pool.fetchval(left) > 1:
+                await asyncio.sleep(0.02)
+
+
 async def test_a_pool_that_was_given_is_used_and_stays_open(dsn: str) -> None:
     async with asyncpg.create_pool(dsn, min_size=1, max_size=3) as pool:
         async with PostgresBackend(pool=pool) as backend:
@@ -205,13 +233,14 @@ async def test_a_lease_goes_with_its_session(dsn: str) -> None:
 
 async def test_a_batch_is_one_statement(postgres: PostgresBackend, monkeypatch: Any) -> None:
     asked: list[str] = []
-    fetch = postgres._database.fetch
+    for name in ("fetch", "read"):
+        method = getattr(postgres._database, name)
 
-    async def counting(operation: str, sql: str, *arguments: Any) -> Any:
-        asked.append(operation)
-        return await fetch(operation, sql, *arguments)
+        async def counting(operation: str, *arguments: Any, method: Any = method) -> Any:
+            asked.append(operation)
+            return await method(operation, *arguments)
 
-    monkeypatch.setattr(postgres._database, "fetch", counting)
+        monkeypatch.setattr(postgres._database, name, counting)
     await postgres.put("default", [entry(n) for n in range(1_000)])
     assert len(await postgres.get("default", [key(n) for n in range(1_000)])) == 1_000
     assert await postgres.delete("default", [key(n) for n in range(1_000)]) == 1_000
@@ -254,7 +283,7 @@ async def test_a_clock_that_is_a_day_ahead_expires_nothing_early(
 async def test_what_is_past_its_time_goes_in_batches(
     postgres: PostgresBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from llmcache.backends import postgres as module  # noqa: PLC0415
+    from llmcache.backends import _pg_prune as module  # noqa: PLC0415
 
     monkeypatch.setattr(module, "_BATCH", 10)
     await postgres.put("default", [framed(n, 1.0) for n in range(35)])

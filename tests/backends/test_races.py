@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from backend_support import key
-from shared_support import Machine, asked, listens, number, origin
+from machine_support import Machine, asked, listens, number, origin
 
 from llmcache.backends import StoredEntry
 from llmcache.backends.hybrid import HybridRedisPostgreSQLCache

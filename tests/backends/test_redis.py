@@ -119,20 +119,24 @@ async def test_what_is_no_string_is_a_miss_and_overwritten(redis: RedisBackend) 
     assert (await redis.get("default", [key(1)]))[key(1)] == b"data"
 
 
-async def test_a_newer_version_stays(redis: RedisBackend) -> None:
+async def test_an_older_version_is_not_taken(redis: RedisBackend) -> None:
+    """Nor does the newer one stay: of the two, who is behind Redis knows which is right."""
     new, old = (VersionedEntry(entry(1, data), n) for data, n in ((b"new", 2), (b"old", 1)))
     assert await redis.put_newer("default", [new]) == 1
     assert await redis.put_newer("default", [old]) == 0
-    assert (await redis.get("default", [key(1)]))[key(1)] == b"new"
-    assert await redis.put_newer("default", [new]) == 1  # made twice, as after a lost connection
+    assert dict(await redis.get("default", [key(1)])) == {}
+    newest = VersionedEntry(entry(1, b"newest"), 5)
+    for _ in range(2):  # made twice, as after a lost connection
+        assert await redis.put_newer("default", [newest]) == 1
+    assert (await redis.get("default", [key(1)]))[key(1)] == b"newest"
 
 
 async def test_versions_are_compared_as_numbers(redis: RedisBackend) -> None:
     for version in (0xFF, 0x100, 0xFFFF_FFFF, 0x1_0000_0000, 2**53 - 1):
         await redis.put_newer("default", [VersionedEntry(entry(1, b"%d" % version), version)])
         assert (await redis.get("default", [key(1)]))[key(1)] == b"%d" % version
-        await redis.put_newer("default", [VersionedEntry(entry(1, b"old"), version - 1)])
-        assert (await redis.get("default", [key(1)]))[key(1)] == b"%d" % version
+        late = VersionedEntry(entry(1, b"old"), version - 1)
+        assert await redis.put_newer("default", [late]) == 0
 
 
 async def test_who_writes_late_leaves_nothing_older_behind(redis: RedisBackend) -> None:
@@ -142,6 +146,24 @@ async def test_who_writes_late_leaves_nothing_older_behind(redis: RedisBackend) 
     await redis.put_newer("default", [VersionedEntry(StoredEntry(same_bucket, b"x"), 9)])
     assert await redis.put_newer("default", [VersionedEntry(entry(1, b"second"), 2)]) == 0
     assert dict(await redis.get("default", [key(1)])) == {}
+
+
+@pytest.mark.parametrize("removed", [False, True])
+async def test_who_is_late_leaves_no_room_for_who_is_later(
+    redis: RedisBackend, *, removed: bool
+) -> None:
+    """A change that others have overtaken still keeps out a reader from before it."""
+    same_bucket = key(1)[:5] + "f" * 62
+    await redis.put_newer("default", [VersionedEntry(StoredEntry(same_bucket, b"x"), 9)])
+    _, tickets = await redis.look("default", [key(1)])
+    if removed:
+        await redis.remove("default", [key(1)], 5)
+    else:
+        assert await redis.put_newer("default", [VersionedEntry(entry(1, b"new"), 5)]) == 0
+    assert await redis.fill("default", [VersionedEntry(entry(1, b"old"), 4)], tickets) == 0
+    assert await redis.put_newer("default", [VersionedEntry(entry(1, b"old"), 7)]) == 0
+    assert dict(await redis.get("default", [key(1)])) == {}
+    assert await redis.put_newer("default", [VersionedEntry(entry(1, b"new"), 11)]) == 1
 
 
 async def test_a_lease_is_renewed_and_runs_out_without_its_holder(

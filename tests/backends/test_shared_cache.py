@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
@@ -130,3 +132,34 @@ async def test_one_loop_after_another(
         out, _ = await program.communicate()
     assert out.decode().split() == ["miss", "hit", "hit"]
     assert upstream.calls == 1
+
+
+_README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+_AS_ISSUED = """
+provider = OpenAIProvider(model="gpt-5", cache_backend="pg_redis",
+    pg_dsn="postgresql://user:pass@localhost/db", redis_url="redis://localhost:6379",
+    redis_ttl_seconds=86400, compress_pg=True, cache_collection="support")
+report = await provider.warm_cache()            # at startup: the most used entries, Postgres → Redis → memory
+await provider.close()
+"""
+
+
+@pytest.mark.parametrize("program", ["the first promise", "the README"])
+async def test_what_is_shown_runs(
+    dsn: str,
+    redis_server: RedisServer,
+    upstream: DemoUpstream,
+    monkeypatch: pytest.MonkeyPatch,
+    program: str,
+) -> None:
+    code = _AS_ISSUED
+    if program == "the README":
+        [code] = re.findall(r"```python\n(async with OpenAIProvider\(.*?)```", _README, re.DOTALL)
+    code = code.replace("postgresql://user:pass@localhost/db", dsn)
+    code = code.replace("redis://localhost:6379", redis_server.url)
+    monkeypatch.setenv("OPENAI_BASE_URL", upstream.base_url)
+    names: dict[str, Any] = {"OpenAIProvider": OpenAIProvider}
+    lines = "".join(f"    {line}\n" for line in code.splitlines())
+    exec(f"async def main():\n{lines}    return report", names)
+    report = await names["main"]()
+    assert (report.complete, report.loaded, report.copied) == (True, 0, 0)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 from backend_support import key
-from shared_support import Machine, asked, number, origin
+from machine_support import Machine, asked, number, origin
 
 from llmcache.backends import StoredEntry
 from llmcache.backends.hybrid import HybridRedisPostgreSQLCache

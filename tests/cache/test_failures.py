@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pytest
 from cache_support import BrokenBackend, ask
 
 from llmcache import CacheMissError, OpenAIProvider
+from llmcache.backends import Lease, MemoryBackend
 from llmcache.errors import ConfigurationError
 from llmcache.testing.upstream import DemoUpstream
 
@@ -196,3 +197,31 @@ async def test_a_write_survives_the_cancellation_of_its_call(
             await call
         gate.set()
     assert (await backend.stats()).entries == 1
+
+
+class _Sluggish(MemoryBackend):
+    """A store that takes its time for everything, and works."""
+
+    async def try_lease(self, collection: str, key: str, /) -> Lease | None:
+        await asyncio.sleep(0.05)
+        return await super().try_lease(collection, key)
+
+    async def get(self, collection: str, keys: Sequence[str], /) -> Mapping[str, bytes]:
+        await asyncio.sleep(0.05)
+        return await super().get(collection, keys)
+
+
+async def test_a_store_that_is_asked_again_and_again_is_not_slow(
+    make_provider: MakeProvider, upstream: DemoUpstream
+) -> None:
+    """Who waits for another's answer asks for longer than the deadline, and not once in vain."""
+    backend, options = _Sluggish(), {"deadline": 0.5, "memory_bytes": 0}
+    upstream.latency = 1.5
+    async with (
+        make_provider(cache_backend=backend, cache_options=options) as one,
+        make_provider(cache_backend=backend, cache_options=options) as other,
+    ):
+        calls = [each.complete("q", cache_response=True) for each in (one, other)]
+        results = await asyncio.gather(*calls)
+    assert upstream.calls == 1
+    assert sorted(r.cache.status for r in results if r.cache) == ["hit", "miss"]

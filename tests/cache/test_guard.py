@@ -125,3 +125,32 @@ async def test_one_warning_per_kind_of_failure(caplog: pytest.LogCaptureFixture)
     warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
     assert len(warnings) == 2
     assert guard.failures == 101
+
+
+async def _keeps_the_cancellation(end: str) -> int:
+    try:
+        await asyncio.sleep(60)
+    except asyncio.CancelledError:
+        if end == "raises":
+            raise OSError(104, "connection reset") from None
+    return 42
+
+
+@pytest.mark.parametrize("end", ["returns", "raises"])
+async def test_a_store_cannot_keep_a_cancellation_to_itself(end: str) -> None:
+    guard = Guard("s")
+    work = asyncio.create_task(guard.run("get", lambda: _keeps_the_cancellation(end), Budget(9), 7))
+    await asyncio.sleep(0)
+    work.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await work
+    assert guard.failures == 0
+
+
+@pytest.mark.parametrize(("end", "expected"), [("returns", 42), ("raises", 7)])
+async def test_the_deadline_is_no_cancellation_of_the_caller(end: str, expected: int) -> None:
+    guard = Guard("s")
+    work = asyncio.create_task(
+        guard.run("get", lambda: _keeps_the_cancellation(end), Budget(0.01), 7)
+    )
+    assert await work == expected

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
 import json
 import sys
@@ -92,6 +93,38 @@ async def test_a_stream_that_another_process_made_meanwhile_ends_well(
         backend.made.set()
         assert (await waiting)[-1] is StreamEventType.DONE
     assert upstream.calls == 1
+
+
+class _KeepsCancellations(MemoryBackend):
+    """A store whose driver takes a cancellation for itself, and gives the lease all the same."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = asyncio.Event()
+
+    async def try_lease(self, collection: str, key: str, /) -> Lease | None:
+        self.asked.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+        return await super().try_lease(collection, key)
+
+
+async def test_a_lease_that_comes_with_a_cancellation_is_given_back(
+    make_provider: MakeProvider, upstream: DemoUpstream
+) -> None:
+    backend = _KeepsCancellations()
+    async with make_provider(cache_backend=backend, cache_options={"deadline": 50.0}) as provider:
+        call = asyncio.create_task(provider.complete("q", cache_response=True))
+        await backend.asked.wait()
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        key = (await provider.explain("q")).key
+        async with asyncio.timeout(20):
+            while (lease := await MemoryBackend.try_lease(backend, "default", key)) is None:
+                await asyncio.sleep(0.01)
+        await lease.release()
+    assert upstream.calls == 0
 
 
 _LOOPS = """

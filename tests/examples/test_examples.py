@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from llmcache.backends.postgres import PostgresBackend
+from llmcache.testing.servers import PostgresServer, RedisServer
 from llmcache.testing.upstream import DemoUpstream
 
 FOLDER = Path(__file__).resolve().parents[2] / "examples"
@@ -19,7 +21,8 @@ SECRET = "sk-test-secret-that-nobody-may-see"
 
 async def _run(name: str, folder: Path, **variables: str) -> str:
     """Run an example in `folder` and return what it printed."""
-    kept = {n: v for n, v in os.environ.items() if not n.startswith(("OPENAI_", "LLMCACHE_"))}
+    others = ("OPENAI_", "LLMCACHE_", "PG_DSN", "REDIS_URL")
+    kept = {n: v for n, v in os.environ.items() if not n.startswith(others)}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-W", "error", str(FOLDER / name)),
         stdout=asyncio.subprocess.PIPE,
@@ -40,6 +43,7 @@ def test_the_examples_are_those_that_the_readme_promises() -> None:
         "basic_completions_fs_cache.py",
         "embeddings_with_cache.py",
         "provider_streaming.py",
+        "shared_cache.py",
         "simple_generation.py",
         "warm_cache_at_startup.py",
     }
@@ -132,3 +136,27 @@ async def test_warming(tmp_path: Path, upstream: DemoUpstream) -> None:
     again = await _run("warm_cache_at_startup.py", tmp_path, **variables)
     assert "filled: 4 were there, 0 made, 0 failed" in again
     assert upstream.calls == 4
+
+
+async def test_the_shared_cache(
+    tmp_path: Path,
+    upstream: DemoUpstream,
+    postgres_server: PostgresServer,
+    redis_server: RedisServer,
+) -> None:
+    upstream.latency = 0.2
+    variables = {
+        "OPENAI_BASE_URL": upstream.base_url,
+        "PG_DSN": postgres_server.url,
+        "REDIS_URL": redis_server.url,
+    }
+    for calls in (2, 4):
+        out = await _run("shared_cache.py", tmp_path, **variables)
+        assert "20 calls, 1 paid for" in out
+        assert "warmed: 2 in memory, 2 in Redis" in out
+        assert "the first user gets a hit from memory" in out
+        assert "stored: 2 entries" in out
+        assert "invalidated: 1, on every machine" in out
+        assert upstream.calls == calls
+    async with PostgresBackend(postgres_server.url) as backend:
+        assert "shared-example" in await backend.names(), "it was that database"

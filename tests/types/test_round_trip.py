@@ -20,6 +20,7 @@ from llmcache.types import (
     FilePart,
     ImagePart,
     Message,
+    Native,
     RawPart,
     Role,
     StreamEvent,
@@ -58,6 +59,7 @@ parts = st.one_of(
     st.builds(lambda extra: RawPart({"type": "odd", **extra}), st.dictionaries(text, json_values)),
 )
 extras = st.dictionaries(text.map("x_{}".format), json_values, max_size=2)
+natives = st.none() | st.builds(Native, text, json_values)
 messages = st.builds(
     Message,
     st.sampled_from(Role),
@@ -66,6 +68,7 @@ messages = st.builds(
     st.none() | st.lists(calls, min_size=1, max_size=2).map(tuple),
     some,
     extras,
+    natives,
 )
 usages = st.builds(
     Usage, counts, counts, counts, counts, counts, counts, counts, counts, amounts, amounts, amounts
@@ -101,6 +104,7 @@ results = st.builds(
     logprobs=json_values,
     choices=st.lists(choices, max_size=2).map(tuple),
     extra=extras,
+    native=natives,
     raw_json=st.none() | json_values.map(lambda value: json.dumps(value).encode()),
     cache=st.none() | infos,
 )

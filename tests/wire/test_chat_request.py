@@ -15,6 +15,8 @@ from llmcache import (
     FilePart,
     ImagePart,
     Message,
+    Native,
+    Role,
     TextPart,
     ToolCall,
 )
@@ -286,3 +288,17 @@ class City(BaseModel):
 )  # fmt: skip
 async def test_response_format(given: Any, expected: Any) -> None:
     assert (await sent(response_format=given))["response_format"] == expected
+
+
+@pytest.mark.parametrize("as_dict", [False, True])
+async def test_the_words_of_another_api_never_reach_the_wire(*, as_dict: bool) -> None:
+    turn = Message(
+        Role.ASSISTANT, "x", native=Native("messages", {"content": [{"signature": "s"}]})
+    )
+    wire = await sent([turn.to_dict() if as_dict else turn])
+    assert wire["messages"] == [{"role": "assistant", "content": "x"}]
+
+
+async def test_a_server_s_own_field_of_that_name_does() -> None:
+    message = {"role": "user", "content": "x", "native": True}
+    assert (await sent([message]))["messages"] == [message]

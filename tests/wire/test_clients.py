@@ -158,10 +158,10 @@ def test_one_provider_serves_two_loops_one_after_the_other() -> None:
             if provider is None:
                 provider = provider_of(upstream)
             else:
-                provider._chat_delivery = type(provider._chat_delivery)(
+                provider._chat = type(provider._chat)(
                     provider._transport,
                     f"{upstream.base_url}/chat/completions",
-                    provider._chat_delivery.retry,
+                    provider._chat.retry,
                 )
             for prompt in ("x", f"y{len(seen)}"):
                 result = await provider.complete(prompt, cache_response=True)

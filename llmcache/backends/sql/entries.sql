@@ -1,40 +1,52 @@
 -- What the Postgres backend asks, by name. $1 is the collection where nothing else is said.
+-- Whatever locks several rows locks them in the order of their keys: nobody waits in a circle.
 
 -- name: get
-SELECT key, data FROM llmcache.entries WHERE collection = $1 AND key = ANY($2::text[]);
+-- Key by key: of a table in partitions, each asks the one that has it, and not all. How long an
+-- entry may still stay is told in seconds: the reader's clock may be another.
+SELECT e.* FROM unnest($2::text[]) AS t (key) CROSS JOIN LATERAL (
+    SELECT key, data, version, keep_until - extract(epoch FROM now())::float8 AS seconds_left
+    FROM llmcache.entries WHERE collection = $1 AND key = t.key LIMIT 1
+) AS e;
 
--- name: get_versions
--- How long an entry may still stay is told in seconds: the reader's clock may be another.
+-- name: get_one
 SELECT key, data, version, keep_until - extract(epoch FROM now())::float8 AS seconds_left
-FROM llmcache.entries WHERE collection = $1 AND key = ANY($2::text[]);
+FROM llmcache.entries WHERE collection = $1 AND key = $2;
 
 -- name: put
--- $7: seconds from now on, which is the database's; $8: the fence: what has a version above it
+-- $7: seconds from now on, which is the database's; $9: the fence: what has a version above it
 -- stays, and is not among the rows returned; null: everything is replaced.
--- Sorted, so that two batches lock the rows they share in the same order.
 WITH put AS (
-    INSERT INTO llmcache.entries AS e
-        (collection, key, data, model, tags, created_at, keep_until)
-    SELECT $1, t.key, t.data, t.model,
-           ARRAY(SELECT jsonb_array_elements_text(t.tags::jsonb)), t.created_at,
-           t.seconds_left + extract(epoch FROM now())::float8
-    FROM unnest($2::text[], $3::bytea[], $4::text[], $5::text[], $6::float8[], $7::float8[])
-        AS t (key, data, model, tags, created_at, seconds_left)
-    ORDER BY t.key
+    INSERT INTO llmcache.entries AS e (
+        collection, key, data, model, tags, created_at, keep_until, answered_by
+    )
+    SELECT $1, t.key, t.data, t.model, ARRAY(SELECT jsonb_array_elements_text(t.tags::jsonb)),
+           t.created_at, t.seconds_left + extract(epoch FROM now())::float8, t.answered_by
+    FROM unnest(
+        $2::text[], $3::bytea[], $4::text[], $5::text[], $6::float8[], $7::float8[], $8::text[]
+    ) AS t (key, data, model, tags, created_at, seconds_left, answered_by)
+    ORDER BY t.key COLLATE "C"
     ON CONFLICT (collection, key) DO UPDATE SET
         data = excluded.data,
         model = excluded.model,
         tags = excluded.tags,
         created_at = excluded.created_at,
         keep_until = excluded.keep_until,
-        stored_at = now(),
+        answered_by = excluded.answered_by,
+        -- What tells it from a row that is new: partitions have no `xmax` to return.
+        stored_at = now() - interval '1 microsecond',
         -- Drawn once the row is ours: the last writer has the highest.
         version = nextval('llmcache.versions')
-    WHERE $8::bigint IS NULL OR e.version <= $8
-    RETURNING e.key, e.version, e.xmax <> 0 AS replaced
+    WHERE $9::bigint IS NULL OR e.version <= $9
+    RETURNING e.key, e.version, e.stored_at < now() AS replaced
 ), forgotten AS (
-    DELETE FROM llmcache.uses AS u USING put
-    WHERE put.replaced AND u.collection = $1 AND u.key = put.key
+    DELETE FROM llmcache.uses AS u USING (
+        SELECT key FROM llmcache.uses JOIN put USING (key)
+        WHERE collection = $1 AND put.replaced
+        ORDER BY key
+        FOR UPDATE OF uses
+    ) AS f
+    WHERE u.collection = $1 AND u.key = f.key
 ), changed AS (
     INSERT INTO llmcache.revisions AS r (collection, revision)
     SELECT $1, 1 FROM put WHERE put.replaced LIMIT 1
@@ -51,9 +63,21 @@ SELECT nextval('llmcache.versions');
 
 -- name: delete
 WITH gone AS (
-    DELETE FROM llmcache.entries WHERE collection = $1 AND key = ANY($2::text[]) RETURNING key
+    DELETE FROM llmcache.entries AS e USING (
+        SELECT key FROM llmcache.entries WHERE collection = $1 AND key = ANY($2::text[])
+        ORDER BY key
+        FOR UPDATE
+    ) AS f
+    WHERE e.collection = $1 AND e.key = f.key
+    RETURNING e.key
 ), forgotten AS (
-    DELETE FROM llmcache.uses AS u USING gone WHERE u.collection = $1 AND u.key = gone.key
+    DELETE FROM llmcache.uses AS u USING (
+        SELECT key FROM llmcache.uses JOIN gone USING (key)
+        WHERE collection = $1
+        ORDER BY key
+        FOR UPDATE OF uses
+    ) AS f
+    WHERE u.collection = $1 AND u.key = f.key
 ), changed AS (
     INSERT INTO llmcache.revisions AS r (collection, revision)
     SELECT $1, 1 FROM gone LIMIT 1
@@ -116,69 +140,8 @@ SELECT data FROM llmcache.dictionaries WHERE collection = $1 ORDER BY number;
 -- name: put_dictionary
 INSERT INTO llmcache.dictionaries (collection, data) VALUES ($1, $2);
 
--- name: stats
-SELECT e.collection, count(*) AS entries, sum(octet_length(e.data))::bigint AS bytes,
-       extract(epoch FROM min(coalesce(u.used_at, e.stored_at)))::float8 AS oldest,
-       extract(epoch FROM max(coalesce(u.used_at, e.stored_at)))::float8 AS newest
-FROM llmcache.entries AS e LEFT JOIN llmcache.uses AS u USING (collection, key)
-GROUP BY e.collection;
-
 -- name: quarantined
 SELECT count(*) FROM llmcache.quarantine;
-
--- name: totals
--- $1: a collection, or null for all.
-SELECT count(*) AS entries, coalesce(sum(octet_length(data)), 0)::bigint AS bytes
-FROM llmcache.entries WHERE $1::text IS NULL OR collection = $1;
-
--- name: expire
--- $1: a collection, or null for all; $2: how many at most. The clock is the database's.
-WITH gone AS (
-    DELETE FROM llmcache.entries AS e
-    USING (
-        SELECT collection, key FROM llmcache.entries
-        WHERE keep_until <= extract(epoch FROM now())::float8 AND ($1::text IS NULL OR collection = $1)
-        ORDER BY keep_until
-        LIMIT $2
-        FOR UPDATE SKIP LOCKED
-    ) AS late
-    WHERE e.collection = late.collection AND e.key = late.key
-    RETURNING e.collection, e.key, octet_length(e.data) AS size
-), forgotten AS (
-    DELETE FROM llmcache.uses AS u USING gone
-    WHERE u.collection = gone.collection AND u.key = gone.key
-)
-SELECT count(*) AS entries, coalesce(sum(size), 0)::bigint AS bytes FROM gone;
-
--- name: least_used
--- $1: a collection, or null for all; $2: how many.
-SELECT e.collection, e.key, octet_length(e.data) AS size
-FROM llmcache.entries AS e LEFT JOIN llmcache.uses AS u USING (collection, key)
-WHERE $1::text IS NULL OR e.collection = $1
-ORDER BY coalesce(u.used_at, e.stored_at)
-LIMIT $2;
-
--- name: evict
--- $1: collections, $2: keys.
-WITH gone AS (
-    DELETE FROM llmcache.entries AS e
-    USING unnest($1::text[], $2::text[]) AS t (collection, key)
-    WHERE e.collection = t.collection AND e.key = t.key
-    RETURNING e.collection, e.key, octet_length(e.data) AS size
-), forgotten AS (
-    DELETE FROM llmcache.uses AS u USING gone
-    WHERE u.collection = gone.collection AND u.key = gone.key
-)
-SELECT count(*) AS entries, coalesce(sum(size), 0)::bigint AS bytes FROM gone;
-
--- name: sweep
--- Entries set aside more than a week ago.
-WITH gone AS (
-    DELETE FROM llmcache.quarantine
-    WHERE set_aside_at < now() - interval '7 days' AND ($1::text IS NULL OR collection = $1)
-    RETURNING octet_length(data) AS size
-)
-SELECT count(*) AS entries, coalesce(sum(size), 0)::bigint AS bytes FROM gone;
 
 -- name: lock
 SELECT pg_try_advisory_lock(hashtextextended($1, 0));

@@ -21,3 +21,21 @@ CREATE TABLE IF NOT EXISTS llmcache.migrations (
 
 -- name: note
 INSERT INTO llmcache.migrations (number, name) VALUES ($1, $2);
+
+-- name: lacking
+-- What this user may not do and calls will need; one row each.
+SELECT lower(need) || ' on llmcache.' || name AS lacking
+FROM (VALUES
+    ('entries', ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']),
+    ('uses', ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']),
+    ('revisions', ARRAY['SELECT', 'INSERT', 'UPDATE']),
+    ('dictionaries', ARRAY['SELECT', 'INSERT']),
+    ('quarantine', ARRAY['SELECT', 'INSERT', 'DELETE'])
+) AS relation (name, needs), unnest(needs) AS need
+WHERE NOT has_table_privilege('llmcache.' || name, need)
+UNION ALL
+SELECT 'usage on llmcache.versions'
+WHERE NOT has_sequence_privilege('llmcache.versions', 'USAGE')
+UNION ALL
+SELECT 'anything but reading: the server is a replica or set to read only'
+WHERE current_setting('transaction_read_only')::boolean;

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Callable
 from typing import Any, TypeAlias
+
+from redis.exceptions import ConnectionError as LostError
 
 from llmcache import CompletionResult, OpenAIProvider
 from llmcache.testing.upstream import Reply, UpstreamRequest
@@ -68,8 +71,10 @@ async def listens(provider: OpenAIProvider, question: str | None = "q") -> None:
             known = cache.store.coherence._known.get(cache.collection)
             is_following = known is not None and known.following is not None
             channel = redis._channel(cache.collection)
-            if is_following and (await client.pubsub_numsub(channel))[0][1]:
-                return
+            # The connection may be one from before the server was started anew.
+            with contextlib.suppress(LostError):
+                if is_following and (await client.pubsub_numsub(channel))[0][1]:
+                    return
             if question is not None:
                 await number(provider, question)
             await asyncio.sleep(0.01)
