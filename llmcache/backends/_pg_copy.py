@@ -8,25 +8,30 @@ needs it; it locks entries for the last statement alone, some 100 ms for 5,000 o
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple, get_args
 
 from ..errors import ConfigurationError
 from ._pg_database import Database
-from ._pg_sql import as_text
+from ._pg_sql import as_text, moved
 from .base import LoadReport, OnConflict, StoredEntry, check_collection, check_key
 
 __all__ = ["Loaded", "load"]
 
 _STAGE: Final = "llmcache_loaded"
-_COLUMNS: Final = "key data model tags created_at keep_until answered_by".split()
+_COLUMNS: Final = "key data model tags created_at seconds_left answered_by".split()
 
 
 class Loaded(NamedTuple):
-    """What a load did, and a version above all that its entries have."""
+    """What a load did, a version above all that its entries have, and the revision after it.
+
+    `revision` is `None` when nothing was replaced.
+    """
 
     report: LoadReport
     version: int
+    revision: int | None = None
 
 
 async def load(
@@ -51,23 +56,25 @@ async def load(
         return Loaded(LoadReport(), 0)
 
     async def work(connection: Any) -> Any:
+        now = time.time()
+        records = (_record(entry, now) for entry in last.values())
         await connection.execute(sql["stage"])
         await connection.copy_records_to_table(
-            _STAGE, schema_name="pg_temp", columns=_COLUMNS, records=map(_record, last.values())
+            _STAGE, schema_name="pg_temp", columns=_COLUMNS, records=records
         )
         return await connection.fetchrow(sql["load"], collection, on_conflict)
 
-    stored, replaced, version = await database.transact("load", work)
-    return Loaded(LoadReport(stored, replaced), version)
+    stored, replaced, version, revision = await database.transact("load", work)
+    return Loaded(LoadReport(stored, replaced), version, revision)
 
 
-def _record(entry: StoredEntry) -> tuple[Any, ...]:
+def _record(entry: StoredEntry, now: float) -> tuple[Any, ...]:
     return (
         entry.key,
         entry.data,
         as_text(entry.model),
         [as_text(tag) for tag in entry.tags],
         entry.created_at,
-        entry.keep_until,
+        moved(entry.keep_until, -now),
         as_text(entry.answered_by),
     )

@@ -6,7 +6,7 @@ import re
 from importlib import resources
 from typing import Final, NamedTuple
 
-__all__ = ["Migration", "as_text", "migrations", "statements"]
+__all__ = ["Migration", "as_text", "migrations", "moved", "statements"]
 
 _PACKAGE: Final = "llmcache.backends"
 _FOLDER: Final = "sql"
@@ -38,6 +38,11 @@ def as_text(value: str | None) -> str | None:
         return None
     escaped = value.replace("\\", "\\\\").replace("\0", "\\0")
     return escaped.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def moved(moment: float | None, seconds: float) -> float | None:
+    """Return a moment so many seconds later; between the clocks of two machines, too."""
+    return None if moment is None else moment + seconds
 
 
 def migrations() -> list[Migration]:

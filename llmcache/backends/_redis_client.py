@@ -109,14 +109,14 @@ class RedisClient:
 
     async def run(
         self, operation: str, name: str, places: Sequence[str], arguments: Sequence[Any]
-    ) -> int:
+    ) -> Any:
         """Return what the script `lua/<name>.lua` returns; a server that lacks it is given it."""
         async with self.use(operation) as client:
             scripts = self._bound.get().scripts
             script = scripts.get(name)
             if script is None:
                 script = scripts[name] = client.register_script(_source(name))
-            return int(await script(keys=places, args=arguments))
+            return await script(keys=places, args=arguments)
 
     async def aclose(self) -> None:
         """Close the client if it is ours."""
@@ -124,10 +124,25 @@ class RedisClient:
         client, opened.client = opened.client, self._given
         readers, opened.readers = opened.readers, None
         opened.scripts.clear()
-        if client is not None and client is not self._given:
-            closing = (client, *_sentinels(client), *([readers] if readers else []))
+        await self.close(client)
+        if readers is not None:
             with contextlib.suppress(BackendUnavailableError), translated("close"):
-                for each in closing:
+                await readers.aclose()
+
+    async def separate(self) -> Any:
+        """Return a client with connections of its own, for who listens long; to be closed by `close`."""
+        if self._given is not None:
+            return self._given
+        client = self._connected()
+        if _is_cluster(self._url):
+            await client.initialize()
+        return client
+
+    async def close(self, client: Any) -> None:
+        """Close `client`, if it is one and was not passed in."""
+        if client is not None and client is not self._given:
+            with contextlib.suppress(BackendUnavailableError), translated("close"):
+                for each in (client, *_sentinels(client)):
                     await each.aclose()
 
     async def _opened(self) -> Any:

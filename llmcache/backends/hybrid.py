@@ -9,6 +9,13 @@ bring back what was replaced or removed.
     Postgres down   Redis serves; writes fail, and the cache drops them with a warning
     both            the provider is asked
 
+Redis also tells every process which entries another one has changed. So what a process
+has in its memory is outdated for milliseconds, as a rule. News may get lost, and a change
+made while Redis is down is none: the revision, which Postgres counts, bounds the time by
+the `coherence` of the cache (a second) in every case. What Redis itself has is outdated
+only while the one process that changed it cannot reach Redis and others can; it is
+removed when that process reaches it again, or its time to live is over.
+
 A store that is down is left alone for a while (`_circuit`), so that it costs one call
 its deadline and not all of them.
 """
@@ -16,7 +23,7 @@ its deadline and not all of them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -27,6 +34,7 @@ from ._loop_bound import own_tasks, spawn
 from ._warner import Warner
 from .base import (
     BackendStats,
+    Change,
     EntryInfo,
     Lease,
     LoadReport,
@@ -37,7 +45,7 @@ from .base import (
 )
 from .postgres import PostgresBackend
 from .powers import Copied, FoundEntry, Order, Sought
-from .redis import RedisBackend
+from .redis import NO_REVISION, RedisBackend
 
 __all__ = ["HybridRedisPostgreSQLCache"]
 
@@ -130,11 +138,31 @@ class HybridRedisPostgreSQLCache(AsyncClosing):
 
     async def put(self, collection: str, entries: Sequence[StoredEntry], /) -> None:
         """Store `entries` in Postgres, then in Redis."""
+        await self.put_unless_newer(collection, entries, fence=None)
+
+    async def put_unless_newer(
+        self,
+        collection: str,
+        entries: Sequence[StoredEntry],
+        /,
+        *,
+        fence: int | None,
+        author: str = "",
+    ) -> Sequence[str]:
+        """As `put`, but what Postgres has above `fence` stays; return the keys of these."""
         with self._far.use("put"):
-            written = await self.postgres.put_versions(collection, entries)
-        if not await self._try("put", partial(self.redis.put_newer, collection, written)):
-            versions = {each.entry.key: each.version or 0 for each in written}
+            written = await self.postgres.put_versions(collection, entries, fence)
+        to_redis = partial(
+            self.redis.put_newer,
+            collection,
+            written.entries,
+            author=author,
+            revision=_told(written.revision),
+        )
+        if written.entries and not await self._try("put", to_redis):
+            versions = {each.entry.key: each.version or 0 for each in written.entries}
             self._owe(collection, versions)
+        return written.late
 
     async def load(
         self,
@@ -157,14 +185,12 @@ class HybridRedisPostgreSQLCache(AsyncClosing):
             msg = "too much was replaced that it still has; go on when it is back"
             raise BackendUnavailableError(msg, backend=self.redis.name, operation="load")
         with self._far.use("load"):
-            report, version = await self.postgres.load_versions(collection, entries, on_conflict)
+            loaded = await self.postgres.load_versions(collection, entries, on_conflict)
         keys = list(dict.fromkeys(entry.key for entry in entries))
         # Also what is new to Postgres: Redis may have what was pruned there.
-        if keys and not await self._try(
-            "load", partial(self.redis.remove, collection, keys, version)
-        ):
-            self._owe(collection, dict.fromkeys(keys, version))
-        return report
+        if keys:
+            await self._remove("load", collection, keys, loaded.version, loaded.revision)
+        return loaded.report
 
     async def peek(self, collection: str, keys: Sequence[str], /) -> Mapping[str, bytes]:
         """Return the entries that Postgres has among `keys`; Redis is neither asked nor filled."""
@@ -174,10 +200,9 @@ class HybridRedisPostgreSQLCache(AsyncClosing):
     async def delete(self, collection: str, keys: Sequence[str], /) -> int:
         """Remove `keys` from both, and return how many Postgres had."""
         with self._far.use("delete"):
-            removed, version = await self.postgres.remove(collection, keys)
-        if not await self._try("delete", partial(self.redis.remove, collection, keys, version)):
-            self._owe(collection, dict.fromkeys(keys, version))
-        return removed
+            removed = await self.postgres.remove(collection, keys)
+        await self._remove("delete", collection, keys, removed.version, removed.revision)
+        return removed.existed
 
     async def scan(self, collection: str | None = None, /) -> AsyncIterator[EntryInfo]:
         """Yield the entries that Postgres has."""
@@ -209,6 +234,11 @@ class HybridRedisPostgreSQLCache(AsyncClosing):
         with self._far.use("lease"):
             return await self.postgres.try_lease(collection, key)
 
+    async def fence(self, collection: str, /) -> int:
+        """Return a version of Postgres, whoever gave the lease."""
+        with self._far.use("fence"):
+            return await self.postgres.fence(collection)
+
     # --- what else the two can do -------------------------------------------------------------
 
     async def quarantine(self, collection: str, key: str, data: bytes, /) -> None:
@@ -227,10 +257,23 @@ class HybridRedisPostgreSQLCache(AsyncClosing):
         with self._far.use("put_dictionary"):
             await self.postgres.put_dictionary(collection, data)
 
+    async def clock(self) -> float:
+        """Return the time of Postgres in Unix seconds."""
+        with self._far.use("clock"):
+            return await self.postgres.clock()
+
     async def revision(self, collection: str, /) -> int:
         """Return how many changes replaced or removed entries."""
         with self._far.use("revision"):
             return await self.postgres.revision(collection)
+
+    def news(self, collection: str, /) -> AsyncGenerator[Change, None]:
+        """Yield what happens in a collection, as Redis tells it.
+
+        What was written while Redis could not be reached is not told; the revision, which
+        Postgres counts, has it.
+        """
+        return self.redis.news(collection)
 
     async def touch(self, collection: str, uses: Mapping[str, int], /) -> None:
         """Add `uses` to the keys' counts and set their time of last use to the database's now."""
@@ -311,6 +354,19 @@ class HybridRedisPostgreSQLCache(AsyncClosing):
             return False
         return True
 
+    async def _remove(
+        self,
+        operation: str,
+        collection: str,
+        keys: Sequence[str],
+        version: int,
+        revision: int | None,
+    ) -> None:
+        """Let Redis forget `keys` and tell so, now or when it is back."""
+        from_redis = partial(self.redis.remove, collection, keys, version, revision=_told(revision))
+        if not await self._try(operation, from_redis):
+            self._owe(collection, dict.fromkeys(keys, version))
+
     def _owe(self, collection: str, versions: Mapping[str, int]) -> None:
         """Remember what Redis may still have and must not keep; it is told when it is back.
 
@@ -337,10 +393,15 @@ class HybridRedisPostgreSQLCache(AsyncClosing):
         for collection, versions in by_collection.items():
             newest = max(versions.values())
             try:
-                await self.redis.remove(collection, list(versions), newest)
+                await self.redis.remove(collection, list(versions), newest, revision=NO_REVISION)
             except BackendError as error:
                 self._warner.warn("pay", type(error).__name__, str(error))
                 return
             for key, version in versions.items():
                 if self._owed.get((collection, key)) == version:
                     del self._owed[collection, key]
+
+
+def _told(revision: int | None) -> str:
+    """Return how the news name a revision of Postgres."""
+    return NO_REVISION if revision is None else str(revision)

@@ -6,23 +6,22 @@ stands in `sql/entries.sql`, the schema in the numbered files beside it.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final
 
 import orjson
 
-from ..errors import BackendUnavailableError, ConfigurationError
+from ..errors import ConfigurationError
 from ._batches import Batches
 from ._closing import AsyncClosing
-from ._loop_bound import LoopBound, spawn
 from ._pg_copy import Loaded, load
 from ._pg_database import Database, check_dsn
 from ._pg_finding import Finding
+from ._pg_leases import Leases
 from ._pg_partition import partition
 from ._pg_prune import Pruning
-from ._pg_sql import as_text, statements
+from ._pg_sql import as_text, moved, statements
 from .base import (
     BackendStats,
     EntryInfo,
@@ -31,8 +30,10 @@ from .base import (
     LoadReport,
     OnConflict,
     PruneReport,
+    Removed,
     StoredEntry,
     VersionedEntry,
+    Written,
     check_collection,
     check_key,
     check_keys,
@@ -96,7 +97,7 @@ class PostgresBackend(AsyncClosing):
         self._reads = Batches(self._read)
         self._finding = Finding(self._database.fetch)
         own_sessions = statement_cache_size > 0 if leases is None else leases
-        self._leases = _Leases(self._database) if own_sessions else None
+        self._leases = Leases(self._database) if own_sessions else None
         self._pruning = Pruning(self._database)
 
     async def open(self) -> None:
@@ -151,11 +152,12 @@ class PostgresBackend(AsyncClosing):
     ) -> Mapping[str, VersionedEntry]:
         """Return the entries that exist among `keys`, with what orders them among others of a key."""
         rows = await self._rows(collection, keys)
-        found = {}
+        found, now = {}, time.time()
         for key in keys:
             if key in rows:
-                _, data, version, keep_until = rows[key]
-                found[key] = VersionedEntry(StoredEntry(key, data, keep_until=keep_until), version)
+                _, data, version, left = rows[key]
+                entry = StoredEntry(key, data, keep_until=moved(left, now))
+                found[key] = VersionedEntry(entry, version)
         return found
 
     async def _rows(self, collection: str, keys: Sequence[str]) -> Mapping[str, Any]:
@@ -175,13 +177,25 @@ class PostgresBackend(AsyncClosing):
         """Store `entries` in one statement: all of them, or none."""
         await self.put_versions(collection, entries)
 
+    async def put_unless_newer(
+        self,
+        collection: str,
+        entries: Sequence[StoredEntry],
+        /,
+        *,
+        fence: int | None,
+        author: str = "",  # noqa: ARG002 - there are no news here for it to be named in
+    ) -> Sequence[str]:
+        """As `put`, but what was stored above `fence` stays; return the keys of these."""
+        return (await self.put_versions(collection, entries, fence)).late
+
     async def put_versions(
-        self, collection: str, entries: Sequence[StoredEntry], /
-    ) -> list[VersionedEntry]:
-        """As `put`; return the entries with their versions, the last of each key."""
+        self, collection: str, entries: Sequence[StoredEntry], fence: int | None = None, /
+    ) -> Written:
+        """As `put_unless_newer`; return what was stored with its versions, the last of each key."""
         check_collection(collection)
         last = {check_key(entry.key): entry for entry in entries}
-        rows = list(last.values())
+        rows, now = list(last.values()), time.time()
         stored = await self._run(
             "put",
             collection,
@@ -190,10 +204,12 @@ class PostgresBackend(AsyncClosing):
             [as_text(row.model) for row in rows],
             [orjson.dumps([as_text(tag) for tag in row.tags]).decode() for row in rows],
             [row.created_at for row in rows],
-            [row.keep_until for row in rows],
+            [moved(row.keep_until, -now) for row in rows],
             [as_text(row.answered_by) for row in rows],
+            fence,
         )
-        return [VersionedEntry(last[key], version) for key, version in stored]
+        written = [VersionedEntry(last.pop(key), version) for key, version, _ in stored]
+        return Written(written, list(last), stored[0][2] if stored else None)
 
     async def load(
         self,
@@ -214,13 +230,12 @@ class PostgresBackend(AsyncClosing):
 
     async def delete(self, collection: str, keys: Sequence[str], /) -> int:
         """Remove `keys` and return how many existed."""
-        return (await self.remove(collection, keys))[0]
+        return (await self.remove(collection, keys)).existed
 
-    async def remove(self, collection: str, keys: Sequence[str], /) -> tuple[int, int]:
+    async def remove(self, collection: str, keys: Sequence[str], /) -> Removed:
         """Remove `keys`; return how many existed, and a version above all that they had."""
         wanted = [check_key(key) for key in keys]
-        removed, version = (await self._run("delete", check_collection(collection), wanted))[0]
-        return removed, version
+        return Removed(*(await self._run("delete", check_collection(collection), wanted))[0])
 
     async def scan(self, collection: str | None = None, /) -> AsyncIterator[EntryInfo]:
         """Yield the entries of one collection, or of all, in the order of their keys."""
@@ -253,6 +268,11 @@ class PostgresBackend(AsyncClosing):
         name = f"{check_collection(collection)}/{check_key(key)}"
         return EverybodysLease() if self._leases is None else await self._leases.acquire(name)
 
+    async def fence(self, collection: str, /) -> int:
+        """Return a version that no entry is above now, and every later one is."""
+        check_collection(collection)
+        return await self._count("fence")
+
     # --- what else a database can do -------------------------------------------------------------
 
     async def quarantine(self, collection: str, key: str, data: bytes, /) -> None:
@@ -267,6 +287,10 @@ class PostgresBackend(AsyncClosing):
     async def put_dictionary(self, collection: str, data: bytes, /) -> None:
         """Keep one more."""
         await self._run("put_dictionary", check_collection(collection), data)
+
+    async def clock(self) -> float:
+        """Return the database's time in Unix seconds."""
+        return float((await self._run("clock"))[0][0])
 
     async def revision(self, collection: str, /) -> int:
         """Return how many changes replaced or removed entries."""
@@ -318,77 +342,3 @@ class PostgresBackend(AsyncClosing):
     async def _count(self, name: str, *arguments: Any) -> int:
         rows = await self._run(name, *arguments)
         return int(rows[0][0]) if rows else 0
-
-
-class _Leases:
-    """The advisory locks of this process, all on one connection of their own."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self._sql = statements("entries.sql")
-        self._bound = LoopBound(_Session)
-
-    async def acquire(self, name: str) -> Lease | None:
-        own = self._bound.get()
-        async with own.turn:
-            if own.connection is None or own.connection.is_closed():
-                own.held.clear()  # the server has freed what a lost session held
-                own.connection = await self._database.connect("lease")
-            # The session may lock twice what it has locked: between our own tasks we decide.
-            if name in own.held:
-                return None
-            session = own.connection
-            try:
-                taken = await self._database.on(session, "lease", self._sql["lock"], name)
-            except asyncio.CancelledError:
-                own.held.add(name)
-                spawn(own.tasks, self._give_back(session, name))
-                raise
-            if not taken:
-                return None
-            own.held.add(name)
-            return _AdvisoryLease(self, session, name)
-
-    async def _give_back(self, session: Any, name: str) -> None:
-        """Free what was perhaps locked for a caller who had gone."""
-        with contextlib.suppress(BackendUnavailableError):
-            await self.release(session, name)
-
-    async def release(self, session: Any, name: str) -> None:
-        own = self._bound.get()
-        async with own.turn:
-            # The name may be held anew, by the session that came after this one was lost.
-            if session is own.connection and name in own.held:
-                own.held.discard(name)
-                await self._database.on(session, "lease", self._sql["unlock"], name)
-
-    async def aclose(self) -> None:
-        own = self._bound.get()
-        session, own.connection = own.connection, None
-        own.held.clear()
-        if session is not None:
-            await self._database.disconnect(session)
-
-
-class _Session:
-    """The connection that holds the locks, and what it holds. It runs one statement at a time."""
-
-    def __init__(self) -> None:
-        self.connection: Any = None
-        self.held: set[str] = set()
-        self.tasks: set[asyncio.Task[None]] = set()
-        self.turn = asyncio.Lock()
-
-
-class _AdvisoryLease:
-    def __init__(self, leases: _Leases, session: Any, name: str) -> None:
-        self._leases = leases
-        self._session = session
-        self._name = name
-        self._released = False
-
-    async def release(self) -> None:
-        if not self._released:
-            self._released = True
-            with contextlib.suppress(Exception):
-                await self._leases.release(self._session, self._name)

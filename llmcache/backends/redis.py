@@ -12,17 +12,20 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 from ..errors import BackendUnavailableError, ConfigurationError
 from ._batches import Batches
 from ._closing import AsyncClosing
-from ._loop_bound import spawn
 from ._redis_client import RedisClient, check_url
+from ._redis_leases import RedisLease
+from ._redis_news import News
+from ._redis_places import Places, bucket_of, literal
 from ._redis_totals import SAMPLE, counted, on_all, room_of, sampled
 from .base import (
     BackendStats,
+    Change,
     EntryInfo,
     Lease,
     StoredEntry,
@@ -38,6 +41,9 @@ _VERSION: Final = 8
 # What makes the newest of its moment.
 _NOW: Final = b""
 _WRITER: Final = b"w"
+_NOBODY: Final = "-"
+# Who tells a change and no revision of its own.
+NO_REVISION: Final = "-"
 _BATCH: Final = 500
 # Large values in one script would hold up everybody else on the server.
 _PUT_AT_ONCE: Final = 100
@@ -46,7 +52,7 @@ _FOR_EVER: Final = 100 * 366 * 86_400.0
 _KEEP_CORRUPT: Final = 7 * 86_400_000
 
 
-class RedisBackend(AsyncClosing):
+class RedisBackend(Places, AsyncClosing):
     """A Redis, one behind Sentinel, or a cluster; see `RedisClient` for the forms of the URL."""
 
     name = "redis"
@@ -76,14 +82,15 @@ class RedisBackend(AsyncClosing):
             _check_positive("redis_ttl_seconds", redis_ttl_seconds)
         _check_positive("timeout", timeout)
         _check_positive("lease_seconds", lease_seconds)
+        super().__init__(prefix)
         self._client = RedisClient(
             redis_url or "", given=client, timeout=timeout, max_connections=max_connections
         )
         self._reads = Batches(self._read)
         self._ttl = redis_ttl_seconds
-        self._prefix = prefix
         self._lease = lease_seconds
         self._renewals: set[asyncio.Task[None]] = set()
+        self._news = News(self._client)
 
     # --- the map ----------------------------------------------------------------------------
 
@@ -102,12 +109,12 @@ class RedisBackend(AsyncClosing):
         # What is shorter than a version is damage, for the codec to see.
         found = {key: value[_VERSION:] for key in keys if (value := read[key]) is not None}
         missing = () if len(found) == len(keys) else (key for key in keys if key not in found)
-        return found, {key: read[_bucket(key)] or b"" for key in missing}
+        return found, {key: read[bucket_of(key)] or b"" for key in missing}
 
     async def _read(self, collection: str, keys: Sequence[str]) -> Mapping[str, bytes | None]:
         """Return the value at each key's place, and under the name of each bucket its counter."""
         tag = f"{self._prefix}:{{{collection}}}"
-        buckets = list(dict.fromkeys([_bucket(key) for key in keys]))
+        buckets = list(dict.fromkeys([bucket_of(key) for key in keys]))
         places = [f"{tag}:e:{key}" for key in keys]
         places += [f"{tag}:n:{bucket}" for bucket in buckets]
         values = await self._client.mget("get", places)
@@ -137,22 +144,62 @@ class RedisBackend(AsyncClosing):
         """Store `entries`, each as the newest, for as long as both times to live allow."""
         await self.put_newer(collection, [VersionedEntry(entry) for entry in entries])
 
-    async def put_newer(self, collection: str, entries: Sequence[VersionedEntry], /) -> int:
-        """Store what was written, where nothing newer is known of; return how much was."""
-        return await self._store(collection, [(entry, _WRITER) for entry in entries])
+    async def put_unless_newer(
+        self,
+        collection: str,
+        entries: Sequence[StoredEntry],
+        /,
+        *,
+        fence: int | None,
+        author: str = "",
+    ) -> Sequence[str]:
+        """As `put`, but what was stored above `fence` stays; return the keys of these."""
+        last = list({entry.key: VersionedEntry(entry) for entry in entries}.values())
+        told = _Told(author or _NOBODY, "", fence)
+        return (await self._store(collection, [(each, _WRITER) for each in last], told))[1]
+
+    async def put_newer(
+        self,
+        collection: str,
+        entries: Sequence[VersionedEntry],
+        /,
+        *,
+        author: str = "",
+        revision: str = "",
+    ) -> int:
+        """Store what was written, where nothing newer is known of; return how much was.
+
+        `revision` is told with the change (empty: the one this store counts).
+        """
+        told = _Told(author or _NOBODY, revision)
+        return (await self._store(collection, [(each, _WRITER) for each in entries], told))[0]
 
     async def fill(
         self, collection: str, entries: Sequence[VersionedEntry], tickets: Mapping[str, bytes], /
     ) -> int:
         """Store what was found elsewhere after `look` missed it; return how much was stored."""
-        return await self._store(collection, [(each, tickets[each.entry.key]) for each in entries])
+        ticketed = [(each, tickets[each.entry.key]) for each in entries]
+        return (await self._store(collection, ticketed, _Told()))[0]
 
-    async def _store(self, collection: str, entries: Sequence[tuple[VersionedEntry, bytes]]) -> int:
+    async def _store(
+        self, collection: str, entries: Sequence[tuple[VersionedEntry, bytes]], told: _Told
+    ) -> tuple[int, list[str]]:
+        """Return how many were stored, and the keys of those that the fence kept out."""
         check_collection(collection)
         now, stored = time.time(), 0
+        late: list[str] = []
         for start in range(0, len(entries), _PUT_AT_ONCE):
-            places, arguments = [self._revision(collection)], []
-            for (entry, version), ticket in entries[start : start + _PUT_AT_ONCE]:
+            batch = entries[start : start + _PUT_AT_ONCE]
+            places = [self._revision(collection), self._clock(collection)]
+            is_last = start + _PUT_AT_ONCE >= len(entries)
+            arguments: list[Any] = [
+                self._channel(collection),
+                told.author,
+                # One revision for all: it is told when everything else was.
+                told.revision if is_last or not told.revision else NO_REVISION,
+                _NOW if told.fence is None else told.fence.to_bytes(_VERSION, "big"),
+            ]
+            for (entry, version), ticket in batch:
                 key = check_key(entry.key)
                 places += [self._place(collection, key), self._counter(collection, key)]
                 arguments += [
@@ -161,8 +208,10 @@ class RedisBackend(AsyncClosing):
                     ticket,
                     entry.data,
                 ]
-            stored += await self._client.run("put", "put_newer", places, arguments)
-        return stored
+            count, *kept_out = await self._client.run("put", "put_newer", places, arguments)
+            stored += count
+            late += [batch[number - 1][0].entry.key for number in kept_out]
+        return stored, late
 
     def _milliseconds(self, keep_until: float | None, now: float) -> int:
         """Return how long an entry may stay; 0 is for ever."""
@@ -176,18 +225,30 @@ class RedisBackend(AsyncClosing):
         """Remove `keys` and return how many existed."""
         return await self.remove(collection, keys, None)
 
-    async def remove(self, collection: str, keys: Sequence[str], version: int | None, /) -> int:
-        """Remove `keys` with a version above all that they had; return how many existed."""
-        places = [self._revision(check_collection(collection))]
+    async def remove(
+        self,
+        collection: str,
+        keys: Sequence[str],
+        version: int | None,
+        /,
+        *,
+        revision: str = "",
+    ) -> int:
+        """Remove `keys` with a version above all that they had; return how many existed.
+
+        `revision` is told as in `put_newer`.
+        """
+        places = [self._revision(check_collection(collection)), self._clock(collection)]
         for key in keys:
             places += [self._place(collection, check_key(key)), self._counter(collection, key)]
         drawn = _NOW if version is None else version.to_bytes(_VERSION, "big")
-        return await self._client.run("delete", "delete", places, [drawn])
+        arguments = [self._channel(collection), revision, drawn]
+        return int(await self._client.run("delete", "delete", places, arguments))
 
     async def scan(self, collection: str | None = None, /) -> AsyncIterator[EntryInfo]:
         """Yield the entries of one collection, or of all."""
         tag = "*" if collection is None else check_collection(collection)
-        pattern = f"{_literal(self._prefix)}:{{{tag}}}:e:*"
+        pattern = f"{literal(self._prefix)}:{{{tag}}}:e:*"
         batch = []
         async with self._client.use("scan") as client:
             async for place in client.scan_iter(match=pattern, count=_BATCH):
@@ -207,12 +268,13 @@ class RedisBackend(AsyncClosing):
                 that takes no writes; the message says what to do.
             BackendUnavailableError: the server cannot be reached, or is full.
         """
-        place = f"{self._tag('open')}:l:{secrets.token_hex(8)}"
         token = secrets.token_bytes(16)
+        key = f"open:{token.hex()}"
+        place = self._lease_place("open", key)
         try:
             async with self._client.use("open") as client:
                 await client.set(place, token, nx=True, px=int(self._lease * 1000))
-            await self._client.run("open", "release", [place], [token])
+            await self._client.run("open", "release", [place], [token, self._channel("open"), key])
         except ValueError as error:
             if isinstance(error, ConfigurationError):
                 raise
@@ -230,6 +292,7 @@ class RedisBackend(AsyncClosing):
         """Stop renewing leases, and close the client if it is ours."""
         for task in self._renewals:
             task.cancel()
+        await self._news.aclose()
         await self._client.aclose()
 
     # --- leases -------------------------------------------------------------------------------
@@ -240,34 +303,15 @@ class RedisBackend(AsyncClosing):
         It is renewed until it is released; a holder that dies leaves it for at most
         `lease_seconds`.
         """
-        place = f"{self._tag(check_collection(collection))}:l:{check_key(key)}"
-        token = secrets.token_bytes(16)
-        lease = _RedisLease(self, place, token)
-        try:
-            async with self._client.use("lease") as client:
-                taken = await client.set(place, token, nx=True, px=int(self._lease * 1000))
-        except asyncio.CancelledError:
-            spawn(self._renewals, self._give_back(place, token))
-            raise
-        if not taken:
-            await self._client.run("lease", "no_lease", [place], [])
-            return None
-        lease.start(self._renewals, self._lease / 3)
-        return lease
+        place = self._lease_place(check_collection(collection), check_key(key))
+        lease = RedisLease(self._client, place, (self._channel(collection), key), self._lease)
+        return lease if await lease.take(self._renewals) else None
 
-    async def _give_back(self, place: str, token: bytes) -> None:
-        """Free what was perhaps taken for a caller who had gone."""
-        with contextlib.suppress(BackendUnavailableError):
-            await self.give_up(place, token)
-
-    async def renew(self, place: str, token: bytes) -> bool:
-        """Prolong a lease; `False` when it is not ours any more."""
-        milliseconds = int(self._lease * 1000)
-        return bool(await self._client.run("lease", "renew", [place], [token, milliseconds]))
-
-    async def give_up(self, place: str, token: bytes) -> None:
-        """Free a lease if it is still ours."""
-        await self._client.run("lease", "release", [place], [token])
+    async def fence(self, collection: str, /) -> int:
+        """Return a version that no entry of the collection is above now, and every later one is."""
+        places = [self._clock(check_collection(collection))]
+        drawn: bytes = await self._client.run("fence", "fence", places, [])
+        return int.from_bytes(drawn, "big")
 
     # --- what else a Redis can do ------------------------------------------------------------
 
@@ -276,7 +320,8 @@ class RedisBackend(AsyncClosing):
         check_collection(collection)
         aside = f"{self._tag(collection)}:c:{check_key(key)}:{time.time_ns()}"
         places = [self._revision(collection), self._place(collection, key), aside]
-        await self._client.run("quarantine", "quarantine", places, [data, _KEEP_CORRUPT])
+        arguments = [data, _KEEP_CORRUPT, self._channel(collection)]
+        await self._client.run("quarantine", "quarantine", places, arguments)
 
     async def dictionaries(self, collection: str, /) -> Sequence[bytes]:
         """Return the dictionaries of the collection, oldest first."""
@@ -291,12 +336,25 @@ class RedisBackend(AsyncClosing):
         async with self._client.use("put_dictionary") as client:
             await client.rpush(place, data)
 
+    async def clock(self) -> float:
+        """Return the server's time in Unix seconds; in a cluster, that of one of its nodes."""
+        async with self._client.use("clock") as client:
+            seconds, micros = await client.time()
+        return float(seconds + micros / 1_000_000)
+
     async def revision(self, collection: str, /) -> int:
         """Return how many changes replaced or removed entries."""
         place = self._revision(check_collection(collection))
         async with self._client.use("revision") as client:
             value = await client.get(place)
         return int(value) if value and value.isdigit() else 0
+
+    async def news(self, collection: str, /) -> AsyncGenerator[Change, None]:
+        """Yield what happens in a collection, as it is published by those who change it."""
+        changes = self._news.changes(self._channel(check_collection(collection)))
+        async with contextlib.aclosing(changes):
+            async for change in changes:
+                yield change
 
     async def stats(self) -> BackendStats:
         """Return totals; of a server with more than 20,000 keys, estimated from as many."""
@@ -308,24 +366,11 @@ class RedisBackend(AsyncClosing):
 
     async def count(self) -> BackendStats:
         """Return totals; asks for the size of every entry."""
-        pattern = f"{_literal(self._prefix)}:{{*}}:c:*"
+        pattern = f"{literal(self._prefix)}:{{*}}:c:*"
         async with self._client.use("stats") as client:
             return await counted(self.scan(), client.scan_iter(match=pattern, count=_BATCH))
 
     # --- inside ---------------------------------------------------------------------------------
-
-    def _tag(self, collection: str) -> str:
-        return f"{self._prefix}:{{{collection}}}"
-
-    def _place(self, collection: str, key: str) -> str:
-        return f"{self._prefix}:{{{collection}}}:e:{key}"
-
-    def _counter(self, collection: str, key: str) -> str:
-        """Return the place of the counter of a key's bucket: one in 256, by its digits."""
-        return f"{self._tag(collection)}:n:{_bucket(key)}"
-
-    def _revision(self, collection: str) -> str:
-        return f"{self._tag(collection)}:r"
 
     async def _infos(self, client: Any, places: Sequence[bytes]) -> list[EntryInfo]:
         """Return what is known of entries; those that went meanwhile are left out."""
@@ -341,45 +386,12 @@ class RedisBackend(AsyncClosing):
         return infos
 
 
-class _RedisLease:
-    """A key with a token and a time to live, renewed by a task."""
+class _Told(NamedTuple):
+    """What goes with a write: who made it, the revision to tell, and the fence."""
 
-    def __init__(self, backend: RedisBackend, place: str, token: bytes) -> None:
-        self._backend = backend
-        self._place = place
-        self._token = token
-        self._renewal: asyncio.Task[None] | None = None
-
-    def start(self, tasks: set[asyncio.Task[None]], interval: float) -> None:
-        self._renewal = asyncio.create_task(self._renew(interval))
-        tasks.add(self._renewal)
-        self._renewal.add_done_callback(tasks.discard)
-
-    async def _renew(self, interval: float) -> None:
-        while True:
-            await asyncio.sleep(interval)
-            # A server that does not answer now may answer before the lease has run out.
-            with contextlib.suppress(Exception):
-                if not await self._backend.renew(self._place, self._token):
-                    return
-
-    async def release(self) -> None:
-        if self._renewal is not None:
-            self._renewal.cancel()
-            self._renewal = None
-            with contextlib.suppress(Exception):
-                await self._backend.give_up(self._place, self._token)
-
-
-def _bucket(key: str) -> str:
-    """Return the first two of a key's digits."""
-    start = key.index(":") + 1
-    return key[start : start + 2]
-
-
-def _literal(text: str) -> str:
-    """Return `text` as a pattern that matches it alone."""
-    return "".join(f"\\{char}" if char in r"*?[]\^" else char for char in text)
+    author: str = _NOBODY
+    revision: str = ""
+    fence: int | None = None
 
 
 def _check_positive(name: str, value: Any) -> None:

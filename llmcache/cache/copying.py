@@ -25,6 +25,7 @@ from ..backends.base import (
 from ..codec import Codec, Dictionary, dictionary_id, dictionary_of
 from ..errors import BackendError, ConfigurationError, CorruptEntryError, UnreadableEntryError
 from ..types import CacheEntry
+from .guard import Budget
 from .inspection import misplaced
 from .store import Store
 
@@ -108,15 +109,15 @@ async def copy_entries(
     return copying.report
 
 
-def stored_entry(entry: CacheEntry, data: bytes) -> StoredEntry:
-    """Return an entry with its frame, as a store takes it."""
+def stored_entry(entry: CacheEntry, data: bytes, store: Store) -> StoredEntry:
+    """Return an entry with its frame, as the backend of `store` takes it."""
     return StoredEntry(
         key=entry.key,
         data=data,
         model=entry.model,
         tags=entry.tags,
         created_at=entry.created_at,
-        keep_until=entry.keep_until,
+        keep_until=store.here(entry.keep_until),
         answered_by=entry.answered_by or "",
     )
 
@@ -188,6 +189,7 @@ class _Copying:
     async def copy(self, batch: Sequence[EntryInfo]) -> None:
         """Copy entries of one collection."""
         name, keys = batch[0].collection, [info.key for info in batch]
+        await self._stores[1].meet(name, Budget(_PATIENCE))
         frames, there = [await store.raw(name, keys) for store in self._stores]
         await self._learn_dictionaries(name, frames.values())
         fresh: list[StoredEntry] = []
@@ -264,7 +266,7 @@ class _Copying:
         """Return an entry as it is written; with the shipped dictionary, if its own cannot follow."""
         if not isinstance(data, bytes) or not self._can_follow(name, dictionary_of(data)):
             data = self._codec.encode(entry, dictionary_id=self._base)
-        return stored_entry(entry, data)
+        return stored_entry(entry, data, self._stores[1])
 
     def _can_follow(self, name: str, dictionary: int) -> bool:
         known = dictionary in self._known.get(name, ())

@@ -24,7 +24,7 @@ from .making import Facts, make_entry
 from .savings import price
 from .store import Store
 from .tier import Held
-from .turn import turn
+from .turn import Turn, turn
 
 __all__ = ["Embedder"]
 
@@ -155,7 +155,7 @@ class Embedder:
         name: str,
         budget: Budget,
     ) -> _Batch:
-        async with self._turn(control, name, budget):
+        async with self._turn(control, name, budget) as got:
             found: _Vectors = {}
             if control.is_plain:
                 known = await self._read(call, control, list(indices), budget)
@@ -168,22 +168,25 @@ class Embedder:
             duration = (time.monotonic() - started) / len(wanted)
             flight.answered = True
             made: _Vectors = {}
+            await self._store.meet(control.collection, budget)
             for (key, index), recording in zip(wanted.items(), recordings, strict=True):
                 _, usage, model = call.parse(recording)
                 cost = await price(usage, call.provider, model)
                 facts = Facts(recording, model, duration, cost)
-                entry = make_entry(call.requests[index], control, key, facts, self._policy)
+                entry = make_entry(
+                    call.requests[index], control, key, facts, self._policy, self._store.now()
+                )
                 made[key] = _Vector(Held(entry, None, cost, control.collection))
             helds = [vector.held for vector in made.values()]
-            reason = await self._store.write(control.collection, helds, budget)
+            reason = await self._store.write(control.collection, helds, budget, got.fence)
             return _Batch({**found, **made}, stored=reason is None, reason=reason)
 
     def _turn(
         self, control: Control, name: str, budget: Budget
-    ) -> AbstractAsyncContextManager[Held | None]:
+    ) -> AbstractAsyncContextManager[Turn]:
         """Hold the right to make this very list; lists that overlap otherwise do not wait."""
         if not control.is_plain:
-            return nullcontext()
+            return nullcontext(Turn())
         place = (control.collection, name)
         return turn(self._store, place, budget, patience=self._flight_timeout)
 
@@ -192,7 +195,7 @@ class Embedder:
     ) -> _Vectors:
         """Return what memory and then the backend have among `keys`, but for what is of no use."""
         found: _Vectors = {}
-        now = time.time()
+        now = self._store.now()
 
         def note(key: str, held: Held, tier: str) -> None:
             state = freshness(held.entry, control, now)
@@ -203,6 +206,7 @@ class Embedder:
             call.parse(entry.recording)
 
         unique = dict.fromkeys(keys)
+        await self._store.confirm(control.collection, keys, budget)
         for key in unique:
             held = self._store.held(control.collection, key)
             if held is not None:

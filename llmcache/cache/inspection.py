@@ -122,7 +122,7 @@ async def explain(
         if isinstance(entry, BackendError):
             continue
         if entry.key == key:
-            late = entry.expires_at is not None and entry.expires_at <= time.time()
+            late = entry.expires_at is not None and entry.expires_at <= store.now()
             reason = "past its time to live" if late else None
             return Explanation(key, True, key, compared=compared + 1, reason=reason)  # noqa: FBT003
         compared += 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -32,11 +31,10 @@ class Criteria:
 
     @classmethod
     def of(
-        cls, key: str | None, tag: str | None, model: str | None, older_than: float | None
+        cls, key: str | None, tag: str | None, model: str | None, made_before: float | None
     ) -> Criteria:
-        """Return the criteria; `older_than` is seconds before now."""
-        limit = None if older_than is None else time.time() - older_than
-        return cls(key, Sought(tag, model, limit))
+        """Return the criteria; `made_before` is a moment of the store's clock."""
+        return cls(key, Sought(tag, model, made_before))
 
     @property
     def is_key_alone(self) -> bool:

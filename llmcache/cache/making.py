@@ -34,7 +34,7 @@ from .recording import Recorder, close, drain, parse_entry, play
 from .savings import price
 from .store import Store
 from .tier import Held
-from .turn import turn
+from .turn import Turn, turn
 
 __all__ = ["Facts", "Maker", "make_entry"]
 
@@ -84,23 +84,25 @@ class Maker:
         self, flight: Flight[Answer], call: Call, control: Control, key: str, budget: Budget
     ) -> Answer:
         """Return a whole answer, from the provider or from whoever made it meanwhile."""
-        async with self._turn(call, control, key, budget) as held:
-            if held is not None:
+        async with self._turn(call, control, key, budget) as got:
+            if got.found is not None:
                 flight.answered = True
-                return _found(held, control)
+                return _found(got.found, control)
             started = time.monotonic()
             recording = await call.send()
             duration = time.monotonic() - started
             flight.answered = True
             result = call.dialect.parse(recording.body or b"")
-            return await self._keep(call, control, key, _Made(recording, result, duration), budget)
+            made = _Made(recording, result, duration)
+            return await self._keep(call, control, key, made, budget, got.fence)
 
     async def pump(
         self, flight: StreamFlight[Answer], call: Call, control: Control, key: str, budget: Budget
     ) -> Answer:
         """Publish the events of an answer as they come; return the whole, stored, at the end."""
         try:
-            async with self._turn(call, control, key, budget) as held:
+            async with self._turn(call, control, key, budget) as got:
+                held = got.found
                 if held is not None and held.result is not None:
                     flight.answered = True
                     async for event in play(held.entry, call.dialect, held.result, control.replay):
@@ -108,7 +110,7 @@ class Maker:
                     return _found(held, control)
                 made = await self._record(flight, call)
                 flight.answered = True
-                answer = await self._keep(call, control, key, made, budget)
+                answer = await self._keep(call, control, key, made, budget, got.fence)
             flight.publish([StreamEvent(StreamEventType.DONE, made.result)])
         except ProviderError as error:
             failure = {"status": error.status, "error": str(error)}
@@ -139,14 +141,14 @@ class Maker:
 
     def _turn(
         self, call: Call, control: Control, key: str, budget: Budget
-    ) -> AbstractAsyncContextManager[Held | None]:
-        """Hold the right to make the answer; yield it instead if somebody else has made it."""
+    ) -> AbstractAsyncContextManager[Turn]:
+        """Hold the right to make the answer; find it instead if somebody else has made it."""
         if not control.is_plain:
-            return nullcontext()
+            return nullcontext(Turn())
 
         async def look(budget: Budget) -> Held | None:
             held = await self.look(call, control, key, budget)
-            fresh = held and freshness(held.entry, control, time.time()) is Freshness.FRESH
+            fresh = held and freshness(held.entry, control, self._store.now()) is Freshness.FRESH
             return held if fresh else None
 
         place = (control.collection, key)
@@ -154,20 +156,26 @@ class Maker:
 
     def _numbering(
         self, call: Call, control: Control, budget: Budget
-    ) -> AbstractAsyncContextManager[Held | None]:
+    ) -> AbstractAsyncContextManager[Turn]:
         """Hold the right to give samples of a request their numbers, if one is to be added.
 
         Waits for others as long as the budget lasts; then two that came at the same
         moment may take the same number, and one of them is lost.
         """
         if not control.adds_sample:
-            return nullcontext()
+            return nullcontext(Turn())
         name = call.request.key(control.sample).replace(KEY_VERSION, "samples", 1)
         patience = max(0.0, budget.left)
         return turn(self._store, (control.collection, name), budget, patience=patience)
 
     async def _keep(
-        self, call: Call, control: Control, key: str, made: _Made, budget: Budget
+        self,
+        call: Call,
+        control: Control,
+        key: str,
+        made: _Made,
+        budget: Budget,
+        fence: int | None,
     ) -> Answer:
         """Store what admission lets in, and say what became of it."""
         result, counters = made.result, self._delivery.counters
@@ -178,14 +186,17 @@ class Maker:
             counters.refused += 1
             info = CacheInfo("miss", key, control.collection, control.sample, reason=reason)
             return Answer(result, info, made.duration, cost)
-        async with self._numbering(call, control, budget):
+        async with self._numbering(call, control, budget) as numbered:
             if control.adds_sample:
                 control = replace(control, sample=await self._free_sample(call, control, budget))
                 key = call.request.key(control.sample)
+            await self._store.meet(control.collection, budget)
             facts = Facts(made.recording, result.model, made.duration, cost)
-            entry = make_entry(call.request, control, key, facts, self._policy)
+            entry = make_entry(call.request, control, key, facts, self._policy, self._store.now())
             held = Held(entry, result, cost, control.collection)
-            reason = await self._store.write(control.collection, [held], budget)
+            if control.adds_sample:
+                fence = numbered.fence
+            reason = await self._store.write(control.collection, [held], budget, fence)
         counters.stored += reason is None
         info = CacheInfo(
             "miss",
@@ -223,10 +234,15 @@ class Facts:
 
 
 def make_entry(
-    request: Request, control: Control, key: str, facts: Facts, policy: CachePolicy
+    request: Request,
+    control: Control,
+    key: str,
+    facts: Facts,
+    policy: CachePolicy,
+    now: float,
 ) -> CacheEntry:
-    """Return the entry of a fresh answer, created now."""
-    now = round(time.time(), 3)
+    """Return the entry of a fresh answer, created `now`."""
+    now = round(now, 3)
     ttl = control.ttl
     stateful_ttl = request.rules.stateful_ttl
     if stateful_ttl is not None and request.is_stateful:

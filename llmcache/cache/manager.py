@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -84,8 +83,9 @@ class CacheManager(Upkeep):
             memory_bytes: ceiling of the tier in this process's memory; 0 turns it off.
             deadline: seconds that the backend may hold up one call in all.
             flight_timeout: seconds to wait for another process that makes the same call.
-            coherence: seconds within which this process notices that another one
-                replaced or removed an entry that is also in this one's memory.
+            coherence: seconds for which this process's memory may serve what another one
+                has replaced or removed, at most, as long as the backend answers. Where the
+                backend tells news, as Redis does, milliseconds are usual; see `Coherence`.
             background_timeout: seconds that work behind the calls may take: a write
                 that outlasted the deadline, and closing.
             max_entry_bytes: larger answers pass by unstored.
@@ -162,7 +162,7 @@ class CacheManager(Upkeep):
             return await self._samples(call, control, control.samples)
         key = call.request.key(control.sample)
         held = self.store.held(control.collection, key) if control.reads else None
-        if held is not None and _state(held, control) is Freshness.FRESH:
+        if held is not None and self._state(held, control) is Freshness.FRESH:
             return self._delivery.hit(held, control, "memory")
         asked = Asked(call)
         budget = Budget(self._deadline, before_waiting=asked.own)
@@ -286,7 +286,9 @@ class CacheManager(Upkeep):
         """Return the best that memory (`held`) and the backend have for a call."""
         if not control.reads:
             return NOTHING
-        state = Freshness.EXPIRED if held is None else _state(held, control)
+        if held is None and self.store.tier.bytes:
+            held = await self.store.confirmed(control.collection, key, budget)
+        state = Freshness.EXPIRED if held is None else self._state(held, control)
         # A flight in progress knows better than the backend, where it looked itself; but it
         # keeps to itself what may serve past its time.
         place = (control.collection, key) if control.is_plain else None
@@ -294,8 +296,11 @@ class CacheManager(Upkeep):
         if state is not Freshness.FRESH and alone:
             found = await self._maker.look(call, control, key, budget)
             if found is not None:
-                return Stored(found, "backend", _state(found, control))
+                return Stored(found, "backend", self._state(found, control))
         return Stored(held, "memory", state)
+
+    def _state(self, held: Held, control: Control) -> Freshness:
+        return freshness(held.entry, control, self.store.now())
 
     def _serve(
         self, held: Held, stored: Stored, asked: Asked, control: Control
@@ -375,10 +380,6 @@ def _check_one(control: Control, reason: str) -> None:
     """Refuse to make several samples where they cannot be stored or returned."""
     if control.samples is not None:
         raise InvalidRequestError("samples", f"cannot be given: {reason}")
-
-
-def _state(held: Held, control: Control) -> Freshness:
-    return freshness(held.entry, control, time.time())
 
 
 async def _events_of(flight: Flight[Answer]) -> AsyncGenerator[StreamEvent, None]:

@@ -17,14 +17,15 @@ from ..backends.base import (
     MOST_KEYS,
     Backend,
     StoredEntry,
+    SupportsFence,
     SupportsPeek,
     SupportsQuarantine,
-    SupportsRevision,
     SupportsTouch,
 )
 from ..codec import Codec, Parts
 from ..errors import BackendError, CorruptEntryError, ProviderError, UnreadableEntryError
 from ..types import CacheEntry, CompletionResult
+from .coherence import Coherence
 from .dictionaries import Dictionaries
 from .guard import Budget, Guard
 from .tier import Held, MemoryTier
@@ -56,41 +57,48 @@ class Store:
         self.tier = MemoryTier(memory_bytes)
         self.guard = Guard(backend.name)
         self.dictionaries = Dictionaries(backend, codec, self.guard)
-        self._coherence = coherence
         self._background = background_timeout
-        self._looked_at: dict[str, float] = {}
-        self._revisions: dict[str, int] = {}
         self._uses: dict[tuple[str, str], int] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._writes: set[asyncio.Task[Any]] = set()
+        self._fenced = backend if isinstance(backend, SupportsFence) else None
+        timing = {"seconds": coherence, "background": background_timeout}
+        self.coherence = Coherence(backend, self.guard, self.tier, self._tasks, **timing)
+        self._next_look = self.coherence.next_look
+
+    def now(self) -> float:
+        """Return Unix seconds, by the clock that all who use the store share, if it has one."""
+        return time.time() + self.coherence.ahead
+
+    def here(self, moment: float | None) -> float | None:
+        """Return a moment of that clock by this machine's, as backends are told it."""
+        return None if moment is None else moment - self.coherence.ahead
 
     # --- memory -------------------------------------------------------------------------------
 
     def held(self, collection: str, key: str) -> Held | None:
-        """Return the answer if it is in memory. Never waits; notes the use."""
+        """Return the answer if it is in memory and can be believed. Never waits; notes the use."""
         place = (collection, key)
         found = self.tier.get(place)
         if found is not None:
+            is_due = time.monotonic() >= self._next_look.get(collection, 0.0)
+            if is_due and not self.coherence.may_serve(collection):
+                return None
             self._note_use(place)
-            if time.monotonic() >= self._looked_at.get(collection, 0.0):
-                self._check(collection)
         return found
 
-    def _check(self, collection: str) -> None:
-        """Ask, behind this call, whether others changed the collection since the last time."""
-        self._looked_at[collection] = time.monotonic() + self._coherence
-        backend = self.backend
-        if isinstance(backend, SupportsRevision):
-            spawn(self._tasks, self._compare(backend, collection))
+    async def confirm(self, collection: str, keys: Sequence[str], budget: Budget) -> None:
+        """Let memory be believed, if it has any of `keys` and cannot be: the store is asked."""
+        if any((collection, key) in self.tier for key in keys):
+            await self.coherence.confirm(collection, budget)
 
-    async def _compare(self, backend: SupportsRevision, collection: str) -> None:
-        revision = await self.guard.run(
-            "revision", lambda: backend.revision(collection), Budget(self._background), None
-        )
-        if revision is not None and self._revisions.get(collection, revision) != revision:
-            self.tier.forget(lambda name, _: name == collection)
-        if revision is not None:
-            self._revisions[collection] = revision
+    async def confirmed(self, collection: str, key: str, budget: Budget) -> Held | None:
+        """Return the answer if it is in memory and, after the store was asked, can be believed."""
+        await self.confirm(collection, [key], budget)
+        found = self.tier.get((collection, key))
+        if found is not None:
+            self._note_use((collection, key))
+        return found
 
     def _note_use(self, place: tuple[str, str]) -> None:
         self._uses[place] = self._uses.get(place, 0) + 1
@@ -117,18 +125,24 @@ class Store:
 
     # --- reading ------------------------------------------------------------------------------
 
+    async def meet(self, collection: str, budget: Budget) -> None:
+        """Learn a collection's revision and clock before its first entry is held or made."""
+        if collection not in self._next_look:
+            await self.coherence.confirm(collection, budget)
+
     async def find(
         self, collection: str, keys: Sequence[str], parse: Parse, budget: Budget
     ) -> Held | None:
         """Return what the backend holds under the first of `keys` that it has, at most 1,000."""
-        if collection not in self._looked_at:
-            await self._first_look(collection, budget)
+        if collection not in self._next_look:
+            await self.meet(collection, budget)
+        since = self.coherence.moment
         found = self._checked(await self._get(collection, keys, budget))
         if not self._can_open(found):
             await self.dictionaries.load(collection, budget)
         for key in keys if found else ():
             if key in found:
-                held = self._accepted(collection, key, found[key], parse)
+                held = self._accepted(collection, key, found[key], parse, since)
                 if held is not None:
                     return held
         return None
@@ -137,16 +151,16 @@ class Store:
         self, collection: str, keys: Sequence[str], parse: Parse, budget: Budget
     ) -> dict[str, Held]:
         """Return what the backend holds among `keys`, decoded and parsed; the rest are misses."""
-        if collection not in self._looked_at:
-            await self._first_look(collection, budget)
+        await self.meet(collection, budget)
         result: dict[str, Held] = {}
         for start in range(0, len(keys), MOST_KEYS):
             batch = keys[start : start + MOST_KEYS]
+            since = self.coherence.moment
             found = self._checked(await self._get(collection, batch, budget))
             if not self._can_open(found):
                 await self.dictionaries.load(collection, budget)
             for key, data in found.items():
-                held = self._accepted(collection, key, data, parse)
+                held = self._accepted(collection, key, data, parse, since)
                 if held is not None:
                     result[key] = held
         return result
@@ -171,25 +185,10 @@ class Store:
     def _can_open(self, found: Mapping[str, bytes]) -> bool:
         return all(map(self.codec.can_open, found.values()))
 
-    async def watch(self, collection: str) -> None:
-        """Learn the revision before entries are held: what changes from then on is noticed."""
-        if collection not in self._looked_at:
-            await self._first_look(collection, Budget(self._background))
-
-    async def _first_look(self, collection: str, budget: Budget) -> None:
-        """Learn the revision before the first entry is held: later changes are then noticed."""
-        self._looked_at[collection] = time.monotonic() + self._coherence
-        backend = self.backend
-        if not isinstance(backend, SupportsRevision):
-            return
-        revision = await self.guard.run(
-            "revision", lambda: backend.revision(collection), budget, None
-        )
-        if revision is not None:
-            self._revisions[collection] = revision
-
-    def _accepted(self, collection: str, key: str, data: bytes, parse: Parse) -> Held | None:
-        """Decode and parse an entry, and hold it in memory; `None` for one that cannot be used."""
+    def _accepted(
+        self, collection: str, key: str, data: bytes, parse: Parse, since: int
+    ) -> Held | None:
+        """Decode and parse what was read, and hold it; `None` for what is of no use."""
         try:
             entry = self.codec.decode(key, data, with_identity=False)
             held = Held.of(entry, parse(entry), collection)
@@ -199,7 +198,8 @@ class Store:
             self.guard.warn("decode", "corrupt entry, set aside", f"{collection}/{key}: {error}")
             spawn(self._tasks, self._set_aside(collection, key, data))
         else:
-            self.tier.put((collection, key), held)
+            if self.coherence.may_hold(collection, key, since):
+                self.tier.put((collection, key), held)
             self._note_use((collection, key))
             return held
         return None
@@ -214,37 +214,42 @@ class Store:
 
     # --- writing ------------------------------------------------------------------------------
 
-    async def write(self, collection: str, helds: Sequence[Held], budget: Budget) -> str | None:
+    async def write(
+        self, collection: str, helds: Sequence[Held], budget: Budget, fence: int | None = None
+    ) -> str | None:
         """Store answers in memory and in the backend; return why they are not stored, if they are not.
 
         Waits for the backend as long as the budget lasts. A slow write goes on behind
         the call, and so does one whose caller was cancelled: the answer is paid for.
+        What others stored above `fence` stays, and memory waits for whether they did.
         """
         try:
             parts = [self.codec.parts(held.entry) for held in helds]
         except ValueError as error:
             self.guard.warn("encode", "not stored", f"{collection}: {error}")
             return str(error)
-        for held in helds:
-            self.tier.put((collection, held.entry.key), held)
+        if fence is None:
+            self.coherence.changed(collection, [held.entry.key for held in helds])
+            for held in helds:
+                self.tier.put((collection, held.entry.key), held)
         if len(self._tasks) >= _MOST_PENDING:
             reason = "too many writes are waiting for the store"
             self.guard.warn("put", "not stored", reason)
             return reason
-        entries = [held.entry for held in helds]
-        task = spawn(self._tasks, self._put(collection, entries, parts))
+        task = spawn(self._tasks, self._put(collection, helds, parts, fence))
         self._writes.add(task)
         task.add_done_callback(self._writes.discard)
         await asyncio.wait({task}, timeout=max(0.0, budget.left))
         if not task.done():
             self.guard.warn("put", "slow", "the write goes on in the background")
             return None
-        return None if task.result() else "the store failed to take it"
+        return task.result()
 
     async def _put(
-        self, collection: str, entries: Sequence[CacheEntry], parts: Sequence[Parts]
-    ) -> bool:
+        self, collection: str, helds: Sequence[Held], parts: Sequence[Parts], fence: int | None
+    ) -> str | None:
         budget = Budget(self._background)
+        keys = [held.entry.key for held in helds]
         dictionary = await self.dictionaries.current(collection, budget)
         stored = [
             StoredEntry(
@@ -253,22 +258,47 @@ class Store:
                 model=entry.model,
                 tags=entry.tags,
                 created_at=entry.created_at,
-                keep_until=entry.keep_until,
+                keep_until=self.here(entry.keep_until),
                 answered_by=entry.answered_by or "",
             )
-            for entry, each in zip(entries, parts, strict=True)
+            for (entry, *_), each in zip(helds, parts, strict=True)
         ]
+        since = self.coherence.moment
+        send = partial(self._sent, collection, stored, fence)
+        late = await self.guard.run("put", send, budget, None)
+        # What was read while this went on may be what it replaced, and may be held already.
+        for held in helds:
+            place = (collection, held.entry.key)
+            self.tier.discard(place)
+            if place[1] not in (late or ()) and self.coherence.may_hold(*place, since):
+                self.tier.put(place, held)
+        self.coherence.changed(collection, keys)
+        if late is None:
+            return "the store failed to take it"
+        for each in parts:
+            spawn(self._tasks, self.dictionaries.learn(collection, each))
+        return "another answer was stored meanwhile" if late else None
 
-        async def put() -> bool:
-            for start in range(0, len(stored), MOST_KEYS):
-                await self.backend.put(collection, stored[start : start + MOST_KEYS])
-            return True
+    async def _sent(
+        self, collection: str, entries: Sequence[StoredEntry], fence: int | None
+    ) -> list[str]:
+        """Put entries into the backend, a batch at a time; return the keys of those that came too late."""
+        late: list[str] = []
+        for start in range(0, len(entries), MOST_KEYS):
+            batch = entries[start : start + MOST_KEYS]
+            if self._fenced is None:
+                await self.backend.put(collection, batch)
+            else:
+                late += await self._fenced.put_unless_newer(
+                    collection, batch, fence=fence, author=self.coherence.author
+                )
+        return late
 
-        done = await self.guard.run("put", put, budget, default=False)
-        if done:
-            for each in parts:
-                spawn(self._tasks, self.dictionaries.learn(collection, each))
-        return done
+    async def fence(self, collection: str, budget: Budget) -> int | None:
+        """Return what `write` is to have for a fence; 0, which replaces nothing, if the store fails."""
+        if self._fenced is None:
+            return None
+        return await self.guard.run("fence", partial(self._fenced.fence, collection), budget, 0)
 
     # --- for operators: what fails is said ------------------------------------------------------
 
@@ -338,9 +368,18 @@ class Store:
             BackendError: the backend failed. Removing is asked for, not a cache's favour.
         """
         await self.written()
+        self.drop(collection, keys)
+        try:
+            return await self.backend.delete(collection, keys)
+        finally:
+            # What was read while this went on may be what it removed.
+            self.drop(collection, keys)
+
+    def drop(self, collection: str, keys: Sequence[str]) -> None:
+        """Forget entries that change: what is being read of them now is not held, either."""
+        self.coherence.changed(collection, keys)
         for key in keys:
             self.tier.discard((collection, key))
-        return await self.backend.delete(collection, keys)
 
     async def written(self) -> None:
         """Wait for the writes that go on behind the calls: what is removed next must stay removed."""
@@ -356,3 +395,4 @@ class Store:
             await asyncio.wait(tasks, timeout=max(0.0, stop - time.monotonic()))
         for task in own_tasks(self._tasks):
             task.cancel()
+        await self.coherence.aclose()

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from ..types import CacheEntry, CompletionResult
 
-__all__ = ["Held", "MemoryTier"]
+__all__ = ["Held", "MemoryTier", "Place"]
 
 Place = tuple[str, str]
 """Collection and key."""
@@ -83,6 +83,10 @@ class MemoryTier:
         self.max_bytes = max_bytes
         self.bytes = 0
         self._held: OrderedDict[Place, tuple[Held, int]] = OrderedDict()
+
+    def __contains__(self, place: Place) -> bool:
+        """Return whether an answer is held."""
+        return place in self._held
 
     def __len__(self) -> int:
         """Return the number of answers held."""

@@ -351,6 +351,7 @@ async def _merge(
     totals: _Totals,
 ) -> None:
     """Put the entries that win over what is stored."""
+    await store.meet(collection, Budget(_PATIENCE))
     known = await store.fetch(collection, list(dict.fromkeys(entry.key for _, entry in found)))
     dictionary = await store.dictionaries.current(collection, Budget(_PATIENCE))
     winners: dict[str, StoredEntry] = {}
@@ -366,12 +367,11 @@ async def _merge(
         except ValueError as error:
             totals.reject(number, error)
             continue
-        winners[entry.key] = stored_entry(entry, data)
+        winners[entry.key] = stored_entry(entry, data, store)
         known[entry.key] = entry
         totals.imported += there is None
         totals.replaced += there is not None
     mending = [winners.pop(key) for key in unreadable & winners.keys()]
     await write_entries(store.backend, collection, list(winners.values()), on_conflict)
     await write_entries(store.backend, collection, mending, "replace")
-    for stored in (*winners.values(), *mending):
-        store.tier.discard((collection, stored.key))
+    store.drop(collection, [stored.key for stored in (*winners.values(), *mending)])

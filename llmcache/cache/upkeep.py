@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,7 +119,8 @@ class Upkeep:
         _check_age(older_than)
         if collection is not None:
             check_collection(collection)
-        criteria = invalidation.Criteria.of(key, tag, model, older_than)
+        limit = None if older_than is None else self.store.now() - older_than
+        criteria = invalidation.Criteria.of(key, tag, model, limit)
         if not criteria.is_key_alone:
             return await invalidation.invalidate(self.store, collection, criteria)
         if key is not None:
@@ -167,7 +167,7 @@ class Upkeep:
         if max_bytes is not None:
             msg = f"backend {backend.name!r} does not know what was used last: leave max_bytes out"
             raise ConfigurationError(msg)
-        now, expired, left = time.time(), 0, 0
+        now, expired, left = self.store.now(), 0, 0
         async for info, entry in self.entries(collection):
             until = None if isinstance(entry, BackendError) else entry.keep_until
             if until is not None and until <= now:

@@ -19,6 +19,7 @@ from ..backends.base import EntryInfo, check_collection
 from ..backends.powers import Order, SupportsRank, SupportsWarm
 from ..errors import BackendError, ConfigurationError, ProviderError
 from ..providers.base import Dialect
+from .guard import Budget
 from .recording import parse_entry
 from .store import Store
 from .tier import Held
@@ -31,6 +32,7 @@ _BATCH_BYTES: Final = 2**20
 _DECODED_AT_ONCE: Final = 50
 _MISFITS: Final = 20
 _EMBEDDING: Final = "embedding"
+_PATIENCE: Final = 10.0
 # What an entry takes in the nearer store beside its bytes; and what is left free there.
 _OVERHEAD: Final = 256
 _RESERVE: Final = 4 * _BATCH_BYTES
@@ -57,7 +59,8 @@ class WarmReport:
       (Postgres), those it copied into the nearer one (Redis), and those already there.
     - `found`, `made`, `failed`: of given requests, those stored already, those the
       provider answered now, and those it did not; `errors` has the first reasons.
-    - `skipped`: entries of an API that nobody registered, or that could not be read.
+    - `skipped`: entries of an API that nobody registered, that could not be read, or that
+      changed while they were.
     - `complete`: nothing was left out; else `stopped` says for want of what:
       `bytes`, `entries` or `seconds`, or `failed`: a store did, and a warning says how.
     """
@@ -163,7 +166,8 @@ class _Warming:
         if not batch:
             return
         self.seen += len(batch)
-        await self.store.watch(batch[0].collection)
+        # What changes from here on is noticed, and what changed before is not in memory.
+        await self.store.coherence.confirm(batch[0].collection, Budget(_PATIENCE))
         if self._near is not None:
             await self._copy(self._near, batch)
         if not self._is_full:
@@ -193,6 +197,7 @@ class _Warming:
     async def _hold(self, batch: list[EntryInfo]) -> None:
         tier = self.store.tier
         collection = batch[0].collection
+        since = self.store.coherence.moment
         unknown = [info.key for info in batch if tier.get((collection, info.key)) is None]
         found = await self.store.raw(collection, unknown) if unknown else {}
         for number, info in enumerate(batch):
@@ -202,7 +207,9 @@ class _Warming:
             if place in self._loaded:
                 continue
             # What is there now is at least as new as what was read.
-            held = tier.get(place) or self._held(collection, info.key, found.get(info.key))
+            held = tier.get(place)
+            if held is None and self.store.coherence.may_hold(*place, since):
+                held = self._held(collection, info.key, found.get(info.key))
             if held is None:
                 self._skipped += 1
             elif self._bytes + held.size > self._room or not tier.put(place, held):

@@ -27,6 +27,7 @@ import pytest
 
 from ..backends.base import MOST_KEYS, Backend, StoredEntry
 from ._backend_powers import PowerTests, check_refused, entry, key, scan
+from ._shared_powers import SharedPowerTests
 
 __all__ = ["BackendTests"]
 
@@ -100,7 +101,7 @@ _BAD_KEYS: Final[dict[str, Any]] = {
 }
 
 
-class BackendTests(PowerTests):
+class BackendTests(PowerTests, SharedPowerTests):
     """Subclass it with an async fixture `backend`; see the module's own words."""
 
     pytestmark = pytest.mark.asyncio

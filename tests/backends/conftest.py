@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
+from machine_support import Machine, Numbered
 from server_support import emptied, own_database
 
+from llmcache import OpenAIProvider
+from llmcache.backends import Backend
 from llmcache.backends.hybrid import HybridRedisPostgreSQLCache
 from llmcache.backends.postgres import PostgresBackend
 from llmcache.backends.redis import RedisBackend
 from llmcache.testing.servers import PostgresServer, RedisServer
+from llmcache.testing.upstream import Upstream
 
 
 @pytest.fixture
@@ -39,3 +44,42 @@ async def hybrid(
 ) -> AsyncIterator[HybridRedisPostgreSQLCache]:
     async with HybridRedisPostgreSQLCache(postgres=postgres, redis=redis) as backend:
         yield backend
+
+
+@pytest.fixture
+def numbered() -> Numbered:
+    return Numbered()
+
+
+@pytest.fixture
+async def machine(
+    numbered: Numbered, dsn: str, redis_server: RedisServer
+) -> AsyncIterator[Machine]:
+    """A function that makes a provider as on another machine: with connections of its own."""
+    async with Upstream(numbered) as upstream:
+        # The server is shared: no other test has this name.
+        prefix = dsn.rpartition("/")[2]
+
+        def make(
+            redis_url: str = redis_server.url,
+            kind: str = "pg_redis",
+            lease_seconds: float = 10.0,
+            base_url: str | None = None,
+            **options: Any,
+        ) -> OpenAIProvider:
+            near = RedisBackend(redis_url, prefix=prefix, lease_seconds=lease_seconds)
+            backends: dict[str, Callable[[], Backend]] = {
+                "pg": lambda: PostgresBackend(dsn),
+                "redis": lambda: near,
+                "pg_redis": lambda: HybridRedisPostgreSQLCache(dsn, redis=near),
+            }
+            return OpenAIProvider(
+                "demo",
+                base_url=base_url or upstream.base_url,
+                api_key="sk-test",
+                attempts=1,
+                cache_backend=backends[kind](),
+                cache_options={"deadline": 10.0, **options},
+            )
+
+        yield make

@@ -59,10 +59,15 @@ async def cache(root: Path) -> AsyncIterator[FSCache]:
 # --- the folder -----------------------------------------------------------------------------
 
 
-def test_it_has_every_power() -> None:
-    """But for two: writing files is as fast as it gets, and nothing stands in front of a folder."""
+_OF_SERVERS = {"SupportsClock", "SupportsFence", "SupportsLoad", "SupportsNews", "SupportsPeek"}
+
+
+def test_it_has_every_power_but_those_of_servers() -> None:
+    """Files need none of those: one clock, locks that cannot be lost, nothing in front of them."""
     for name in protocols.__all__:
-        if name.startswith("Supports") and name not in {"SupportsLoad", "SupportsPeek"}:
+        if name in _OF_SERVERS:
+            assert not issubclass(FSCache, getattr(protocols, name)), name
+        elif name.startswith("Supports"):
             assert issubclass(FSCache, getattr(protocols, name)), name
 
 

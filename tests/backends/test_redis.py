@@ -269,3 +269,59 @@ async def test_a_full_server_says_what_to_do(redis_engines: list[Any], tmp_path:
             with pytest.raises(BackendUnavailableError, match="allkeys-lru"):
                 await redis.put("default", [entry(2, bytes(4_000_000))])
             assert (await redis.get("default", [key(1)]))[key(1)] == b"data"
+
+
+_DAY = 86_400_000_000
+"""In microseconds, as versions are."""
+
+
+@pytest.mark.parametrize("skew", [-_DAY, _DAY])
+async def test_a_server_whose_clock_was_another_hinders_nothing(
+    redis: RedisBackend, skew: int
+) -> None:
+    """As after another machine has taken over: what is there was written by its clock."""
+    version = time.time_ns() // 1_000 + skew
+    written = VersionedEntry(entry(1, b"by the other clock"), version)
+    await redis.put_newer("default", [written])
+    before = await redis.revision("default")
+    await redis.put("default", [entry(1, b"rewritten")])
+    assert (await redis.get("default", [key(1)]))[key(1)] == b"rewritten"
+    assert await redis.revision("default") != before
+    await redis.put_newer("default", [written])
+    assert (await redis.get("default", [key(1)]))[key(1)] == b"rewritten", (
+        "what is older stays away"
+    )
+    for number in range(3):
+        fence = await redis.fence("default")
+        batch = [entry(1, b"%d" % number)]
+        assert not await redis.put_unless_newer("default", batch, fence=fence)
+    assert await redis.delete("default", [key(1)]) == 1
+    await redis.put_newer("default", [written])
+    assert dict(await redis.get("default", [key(1)])) == {}
+
+
+async def test_a_fence_rises_above_what_it_was_too_low_for(redis: RedisBackend) -> None:
+    """The server's clock was set back, and what remembers the last version was evicted."""
+    version = time.time_ns() // 1_000 + _DAY
+    await redis.put_newer("default", [VersionedEntry(entry(1, b"ahead"), version)])
+    fences = []
+    async with asyncio.timeout(30):
+        while True:
+            fences.append(await redis.fence("default"))
+            if not await redis.put_unless_newer("default", [entry(1)], fence=fences[-1]):
+                break
+    assert len(fences) == 2
+    assert fences[0] < version < fences[1]
+
+
+async def test_a_revision_that_was_evicted_does_not_come_back_to_where_it_was(
+    redis: RedisBackend,
+) -> None:
+    client = await redis._client._opened()
+    seen = []
+    for number in range(5):
+        await redis.put("default", [entry(1, b"%d" % number)])
+        seen.append(await redis.revision("default"))
+        if number:
+            await client.unlink(redis._revision("default"))
+    assert len(set(seen)) == len(seen)

@@ -1,13 +1,14 @@
 -- Remove entries; return how many there were.
 --
--- KEYS: the revision; then, for each entry, its place and the counter of its bucket (see
--- put_newer.lua). ARGV: the version of the removal, eight bytes, or empty: now.
+-- KEYS: the revision and the clock; then, for each entry, its place and the counter of its bucket
+-- (see put_newer.lua). ARGV: the channel of the news, the revision to tell (empty: this store's
+-- own), the version of the removal, eight bytes, or empty: above all there are.
 --
 -- Every counter changes, so that no slow reader brings an entry back, and none goes down,
 -- so that no slow writer does.
 
-local function packed(number)
-    return struct.pack('>I4I4', math.floor(number / 4294967296), number % 4294967296)
+local function packed(count)
+    return struct.pack('>I4I4', math.floor(count / 4294967296), count % 4294967296)
 end
 
 local function number(version)
@@ -15,23 +16,41 @@ local function number(version)
     return high * 4294967296 + low
 end
 
-local version = ARGV[1]
-if version == '' then
-    local time = redis.call('TIME')
-    version = packed(tonumber(time[1]) * 1000000 + tonumber(time[2]))
+-- Return the number of the version at a place; 0, where none of ours is.
+local function at(place)
+    local version = redis.pcall('GET', place)
+    if type(version) ~= 'string' or #version ~= 8 then return 0 end
+    return number(version) < 9007199254740992 and number(version) or 0
 end
-local removed = 0
-for i = 2, #KEYS, 2 do
+
+local channel, revision, drawn = ARGV[1], ARGV[2], ARGV[3]
+local time = redis.call('TIME')
+local micros = tonumber(time[1]) * 1000000 + tonumber(time[2])
+local version
+if drawn == '' then
+    version = math.max(micros, at(KEYS[2]) + 1)
+    for i = 3, #KEYS, 2 do version = math.max(version, at(KEYS[i + 1]) + 1) end
+    redis.call('SET', KEYS[2], packed(version))
+else
+    version = number(drawn)
+end
+local removed, told = 0, {}
+for i = 3, #KEYS, 2 do
     removed = removed + redis.call('UNLINK', KEYS[i])
-    local last = redis.pcall('GET', KEYS[i + 1])
-    local known = type(last) == 'string' and #last == 8 and number(last) < 2^53
-    if known and number(last) >= number(version) then
-        redis.call('SET', KEYS[i + 1], packed(number(last) + 1))
-    else
-        redis.call('SET', KEYS[i + 1], version)
-    end
+    redis.call('SET', KEYS[i + 1], packed(math.max(version, at(KEYS[i + 1]) + 1)))
+    told[#told + 1] = string.sub(KEYS[i], #KEYS[1] + 2)
 end
-if removed > 0 and type(redis.pcall('INCR', KEYS[1])) ~= 'number' then
-    redis.call('SET', KEYS[1], redis.call('TIME')[1])
+if removed > 0 then
+    redis.call('SET', KEYS[1], micros, 'NX')
+    local now = redis.pcall('INCR', KEYS[1])
+    if type(now) ~= 'number' then
+        redis.call('SET', KEYS[1], micros)
+        now = redis.call('INCR', KEYS[1])
+    end
+    if revision == '' then revision = string.format('%.0f', now) end
+end
+if #told > 0 and revision ~= '' then
+    if #told > 100 then told = {'*'} end
+    redis.pcall('PUBLISH', channel, 'c - ' .. revision .. ' ' .. table.concat(told, ' '))
 end
 return removed

@@ -2,26 +2,29 @@
 -- Whatever locks several rows locks them in the order of their keys: nobody waits in a circle.
 
 -- name: get
--- Key by key: of a table in partitions, each asks the one that has it, and not all.
+-- Key by key: of a table in partitions, each asks the one that has it, and not all. How long an
+-- entry may still stay is told in seconds: the reader's clock may be another.
 SELECT e.* FROM unnest($2::text[]) AS t (key) CROSS JOIN LATERAL (
-    SELECT key, data, version, keep_until
+    SELECT key, data, version, keep_until - extract(epoch FROM now())::float8 AS seconds_left
     FROM llmcache.entries WHERE collection = $1 AND key = t.key LIMIT 1
 ) AS e;
 
 -- name: get_one
-SELECT key, data, version, keep_until
+SELECT key, data, version, keep_until - extract(epoch FROM now())::float8 AS seconds_left
 FROM llmcache.entries WHERE collection = $1 AND key = $2;
 
 -- name: put
+-- $7: seconds from now on, which is the database's; $9: the fence: what has a version above it
+-- stays, and is not among the rows returned; null: everything is replaced.
 WITH put AS (
-    INSERT INTO llmcache.entries (
+    INSERT INTO llmcache.entries AS e (
         collection, key, data, model, tags, created_at, keep_until, answered_by
     )
     SELECT $1, t.key, t.data, t.model, ARRAY(SELECT jsonb_array_elements_text(t.tags::jsonb)),
-           t.created_at, t.keep_until, t.answered_by
+           t.created_at, t.seconds_left + extract(epoch FROM now())::float8, t.answered_by
     FROM unnest(
         $2::text[], $3::bytea[], $4::text[], $5::text[], $6::float8[], $7::float8[], $8::text[]
-    ) AS t (key, data, model, tags, created_at, keep_until, answered_by)
+    ) AS t (key, data, model, tags, created_at, seconds_left, answered_by)
     ORDER BY t.key COLLATE "C"
     ON CONFLICT (collection, key) DO UPDATE SET
         data = excluded.data,
@@ -34,7 +37,8 @@ WITH put AS (
         stored_at = now() - interval '1 microsecond',
         -- Drawn once the row is ours: the last writer has the highest.
         version = nextval('llmcache.versions')
-    RETURNING key, version, stored_at < now() AS replaced
+    WHERE $9::bigint IS NULL OR e.version <= $9
+    RETURNING e.key, e.version, e.stored_at < now() AS replaced
 ), forgotten AS (
     DELETE FROM llmcache.uses AS u USING (
         SELECT key FROM llmcache.uses JOIN put USING (key)
@@ -47,8 +51,15 @@ WITH put AS (
     INSERT INTO llmcache.revisions AS r (collection, revision)
     SELECT $1, 1 FROM put WHERE put.replaced LIMIT 1
     ON CONFLICT (collection) DO UPDATE SET revision = r.revision + 1
+    RETURNING revision
 )
-SELECT key, version FROM put;
+SELECT key, version, (SELECT revision FROM changed) AS revision FROM put;
+
+-- name: clock
+SELECT extract(epoch FROM clock_timestamp())::float8;
+
+-- name: fence
+SELECT nextval('llmcache.versions');
 
 -- name: delete
 WITH gone AS (
@@ -71,9 +82,12 @@ WITH gone AS (
     INSERT INTO llmcache.revisions AS r (collection, revision)
     SELECT $1, 1 FROM gone LIMIT 1
     ON CONFLICT (collection) DO UPDATE SET revision = r.revision + 1
+    RETURNING revision
 )
 -- The version is drawn when the rows are ours: it is above all that they had.
-SELECT count(*) AS removed, nextval('llmcache.versions') AS version FROM gone;
+SELECT count(*) AS removed, nextval('llmcache.versions') AS version,
+       (SELECT revision FROM changed) AS revision
+FROM gone;
 
 -- name: scan
 -- $1, $2: after this collection and key; $3: how many.

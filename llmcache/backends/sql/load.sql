@@ -7,7 +7,7 @@ CREATE TEMPORARY TABLE llmcache_loaded (
     model text,
     tags text[] NOT NULL,
     created_at double precision NOT NULL,
-    keep_until double precision,
+    seconds_left double precision,
     answered_by text
 ) ON COMMIT DROP;
 ALTER TABLE llmcache_loaded ALTER COLUMN data SET STORAGE EXTERNAL;
@@ -17,7 +17,8 @@ ALTER TABLE llmcache_loaded ALTER COLUMN data SET STORAGE EXTERNAL;
 WITH put AS (
     INSERT INTO llmcache.entries AS e
         (collection, key, data, model, tags, created_at, keep_until, answered_by)
-    SELECT $1, key, data, model, tags, created_at, keep_until, answered_by
+    SELECT $1, key, data, model, tags, created_at,
+           seconds_left + extract(epoch FROM now())::float8, answered_by
     FROM pg_temp.llmcache_loaded
     ORDER BY key
     ON CONFLICT (collection, key) DO UPDATE SET
@@ -43,8 +44,9 @@ WITH put AS (
     INSERT INTO llmcache.revisions AS r (collection, revision)
     SELECT $1, 1 FROM put WHERE put.replaced LIMIT 1
     ON CONFLICT (collection) DO UPDATE SET revision = r.revision + 1
+    RETURNING revision
 )
 -- The version is drawn when the rows are ours: it is above all that they have.
 SELECT count(*) AS stored, count(*) FILTER (WHERE replaced) AS replaced,
-       nextval('llmcache.versions') AS version
+       nextval('llmcache.versions') AS version, (SELECT revision FROM changed) AS revision
 FROM put;
