@@ -70,6 +70,13 @@ class Usage(Built):
                 totals[name] = sum(values)
         return cls(**totals)
 
+    def with_costs(self, total: Decimal, read: Decimal | None, price_list: str | None) -> Usage:
+        """Return the same usage at these costs; what was not for reading was for writing."""
+        costs: dict[str, Any] = {"total_cost": total, "price_list": price_list}
+        if read is not None:
+            costs |= {"input_cost": read, "output_cost": total - read}
+        return Usage.of(**{**self.__dict__, **costs})
+
     def to_dict(self) -> dict[str, Json]:
         """Return every field; costs as exact decimal text."""
         data: dict[str, Json] = {name: getattr(self, name) for name in _NAMES}
