@@ -61,7 +61,9 @@ if TYPE_CHECKING:
     from .models import TextEmbedding3Small as TextEmbedding3Small
     from .providers.base import BaseProvider as BaseProvider
     from .providers.base import Provider as Provider
+    from .providers.measured import MeasuredStream as MeasuredStream
     from .providers.openai import OpenAIProvider as OpenAIProvider
+    from .stats import CallStats as CallStats
     from .streaming.adapters import BufferingAdapter as BufferingAdapter
     from .streaming.adapters import CallbackAdapter as CallbackAdapter
     from .streaming.adapters import SSEAdapter as SSEAdapter
@@ -101,6 +103,7 @@ _HOMES = {
     "CacheManager": "cache",
     "CacheMissError": "errors",
     "CachePolicy": "cache",
+    "CallStats": "stats",
     "CallbackAdapter": "streaming.adapters",
     "CompletionResult": "types",
     "ConfigurationError": "errors",
@@ -123,6 +126,7 @@ _HOMES = {
     "InvalidResponseError": "errors",
     "KeyRules": "keys",
     "LLMCacheError": "errors",
+    "MeasuredStream": "providers.measured",
     "MemoryBackend": "backends",
     "Message": "types",
     "MessageInput": "types",
@@ -176,6 +180,7 @@ __all__ = [
     "CacheManager",
     "CacheMissError",
     "CachePolicy",
+    "CallStats",
     "CallbackAdapter",
     "CompletionResult",
     "ConfigurationError",
@@ -197,6 +202,7 @@ __all__ = [
     "InvalidResponseError",
     "KeyRules",
     "LLMCacheError",
+    "MeasuredStream",
     "MemoryBackend",
     "Message",
     "MessageInput",

@@ -31,6 +31,7 @@ StreamInterruptedError TextPart ToolCall ToolCallDelta UnreadableEntryError Usag
 collect_stream format_sse_event normalize_messages stream_to_string
 GPT5 GPT5Mini GPT5Nano GPT5Point1 GPT5Point2 ModelProfile ModelRegistry
 TextEmbedding3Large TextEmbedding3Small TokenCount count_tokens
+CallStats MeasuredStream
 """.split()
 
 # The suites for other people's tests need what only tests install; all of it is installed here.

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from typing import Any, ClassVar
 
 from ..errors import ConfigurationError
+from ..prices import find_price
 from ..providers.usage import api_of_usage, parse_usage
 from ..tokens import TokenCount, count_tokens
 from ..types import MessageInput, Usage
@@ -85,6 +87,12 @@ class ModelProfile:
         See `llmcache.count_tokens`.
         """
         return count_tokens(content, model=cls, tools=tools)
+
+    @classmethod
+    def cost(cls, usage: Usage) -> Decimal | None:
+        """Return what `usage` costs in US dollars; `None` when nobody knows, or without `prices`."""
+        price = find_price(usage, cls.provider, cls.pricing_id or cls.model_name)
+        return None if price is None else price.on(usage).total_cost
 
     @staticmethod
     def parse_usage(usage: Any, api: str | None = None) -> Usage:
