@@ -68,7 +68,7 @@ async def priced_usage(
     if usage.total_cost is not None or not model or not _has_prices():
         return usage
     if not _prices.cache_info().currsize:
-        # Importing it takes a quarter of a second, once: not on the loop.
+        # Loading it takes a quarter of a second, once: not on the loop.
         await asyncio.to_thread(_prices)
     price = find_price(usage, provider, model, served)
     return usage if price is None else price.on(usage)
@@ -94,6 +94,8 @@ def find_price(
 
 def _look_up(usage: Usage, provider: str, model: str, served: dict[str, str]) -> Price | None:
     prices = _prices()
+    if prices is None:
+        return None
     snapshot = prices.data_snapshot.get_snapshot()
     seller = _seller(snapshot, provider)
     if seller is None:
@@ -169,4 +171,10 @@ def _has_prices() -> bool:
 
 @functools.cache
 def _prices() -> Any:
-    return importlib.import_module("genai_prices")
+    """Return `genai_prices` with its list loaded; `None` where it does not load."""
+    try:
+        prices = importlib.import_module("genai_prices")
+        prices.data_snapshot.get_snapshot()
+    except Exception:  # noqa: BLE001 - a broken installation fails no call either
+        return None
+    return prices

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from .providers.failures import request_id
 from .providers.usage import api_of_usage, parse_usage
 from .types import CompletionResult, StreamEventType, Usage
 from .types._json import Json
@@ -23,8 +24,6 @@ _TOKEN_EVENTS: Final = frozenset(
         StreamEventType.TOOL_CALL_DELTA,
     }
 )
-# The names under which servers tell the id of a request, the more telling ones first.
-_REQUEST_ID: Final = ("x-request-id", "request-id", "apim-request-id", "cf-ray")
 _FIELDS: Final = (
     "client_request_id request_id provider model cache_status finish_reason attempts retry_count "
     "latency_ms time_to_first_token_ms inter_token_ms longest_pause_ms token_events "
@@ -56,7 +55,7 @@ class CallStats:
     """`hit`, `miss`, `bypass` or `semantic`."""
     finish_reason: str | None = None
     attempts: int = 0
-    """Requests that were sent; 0 for a hit, and for who joined another's call."""
+    """Requests that were sent, with HTTP; 0 for a hit, and for who joined another's call."""
     usage: Usage | None = None
     """Tokens and costs: of a hit, those of the call that made the answer."""
     time_to_first_token_ms: float | None = None
@@ -107,7 +106,7 @@ class CallStats:
 
     def record_response(self, headers: Mapping[str, str]) -> None:
         """Note the provider's name for the request, from the headers of its answer."""
-        self.request_id = next((headers[n] for n in _REQUEST_ID if n in headers), None)
+        self.request_id = request_id(headers)
 
     def record_result(self, result: CompletionResult) -> None:
         """Note who answered, from where, and what it used."""

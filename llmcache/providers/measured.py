@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from types import TracebackType
 from typing import Self
 
+from ..backends._closing import AsyncClosing
 from ..stats import CallStats
 from ..types import StreamEvent, StreamEventType
 
 __all__ = ["MeasuredStream"]
 
 
-class MeasuredStream:
+class MeasuredStream(AsyncClosing):
     """The events of a stream; `stats` is complete when they have come to an end.
 
         async with provider.stream_with_stats("Hello") as events:
@@ -60,19 +60,6 @@ class MeasuredStream:
         if self._begun:
             self._end()
         await self._events.aclose()
-
-    async def __aenter__(self) -> Self:
-        """Return self."""
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Close."""
-        await self.aclose()
 
     def _end(self) -> None:
         if not self.stats.has_ended:

@@ -30,8 +30,7 @@ _TOOLS_IN_SYSTEM: Final = 5
 # https://platform.openai.com/docs/guides/images-vision: gpt-4o, low detail and 1024 by 1024 pixels.
 _LOW_IMAGE: Final = 85
 _IMAGE: Final = 765
-# The vocabulary that stands in for one that is not public: it is off by some 20 % at most for
-# languages that are written with spaces.
+# The vocabulary that stands in for one that is not public.
 _STAND_IN: Final = "o200k_base"
 _ASCII_PER_TOKEN: Final = 4
 _PLAIN_ROLES: Final = frozenset({"system", "developer", "user", "assistant"})
@@ -67,7 +66,8 @@ def count_tokens(content: MessageInput, *, model: Any, tools: Any = None) -> Tok
     """Return how many tokens `content` is to `model`, a name or a profile.
 
     A text is counted alone. Messages are counted as a chat request, with what the API
-    puts around them, and with `tools` as OpenAI shows them to the model.
+    puts around them, and with `tools` as OpenAI shows them to the model. The schema of
+    a response format is not counted.
 
     Exact for plain text, and for messages of plain text alone, where the vocabulary is
     public (OpenAI's models) and the `tokens` extra is installed; the first count of a

@@ -152,8 +152,23 @@ async def test_a_broken_list_fails_nothing(monkeypatch: pytest.MonkeyPatch) -> N
     def broken() -> Any:
         raise RuntimeError("a list that cannot be read")
 
+    assert find_price(USAGE, "openai", "gpt-4o") is not None
     monkeypatch.setattr(data_snapshot, "get_snapshot", broken)
     assert await priced_usage(USAGE, "openai", "gpt-4o") == USAGE
+
+
+async def test_a_list_that_does_not_load_fails_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: str) -> Any:
+        raise ImportError("half an installation")
+
+    prices._prices.cache_clear()
+    try:
+        monkeypatch.setattr(prices.importlib, "import_module", broken)
+        assert await priced_usage(USAGE, "openai", "gpt-4o") == USAGE
+        monkeypatch.undo()
+        assert find_price(USAGE, "openai", "gpt-4o") is None  # tried once
+    finally:
+        prices._prices.cache_clear()
 
 
 async def test_without_the_extra_every_price_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from llmcache import CacheMissError, CallStats, InvalidRequestError, ProviderError, StreamEventType
 from llmcache import stats as stats_module
+from llmcache.testing import FakeProvider
 from llmcache.testing.upstream import Reply, UpstreamRequest
 from llmcache.types import Usage
 
@@ -163,6 +164,17 @@ async def test_a_stream_that_fails_has_ended() -> None:
             await collect(events)
         assert events.stats.has_ended
         assert (events.stats.attempts, events.stats.request_id) == (2, None)
+
+
+async def test_a_provider_without_http_has_figures_as_well() -> None:
+    async with FakeProvider() as provider:
+        result, stats = await provider.complete_with_stats("x")
+        assert (stats.provider, stats.attempts, stats.cache_status) == ("fake", 0, "bypass")
+        assert result.usage is not None
+        assert stats.total_tokens == result.usage.total_tokens > 0
+        events = provider.stream_with_stats("x")
+        await collect(events)
+        assert events.stats.token_events > 0
 
 
 async def test_what_a_call_raises_is_raised() -> None:
