@@ -50,14 +50,27 @@ if TYPE_CHECKING:
     from .errors import StreamInterruptedError as StreamInterruptedError
     from .errors import UnreadableEntryError as UnreadableEntryError
     from .keys import KeyRules as KeyRules
+    from .models import GPT5 as GPT5
+    from .models import GPT5Mini as GPT5Mini
+    from .models import GPT5Nano as GPT5Nano
+    from .models import GPT5Point1 as GPT5Point1
+    from .models import GPT5Point2 as GPT5Point2
+    from .models import ModelProfile as ModelProfile
+    from .models import ModelRegistry as ModelRegistry
+    from .models import TextEmbedding3Large as TextEmbedding3Large
+    from .models import TextEmbedding3Small as TextEmbedding3Small
     from .providers.base import BaseProvider as BaseProvider
     from .providers.base import Provider as Provider
+    from .providers.measured import MeasuredStream as MeasuredStream
     from .providers.openai import OpenAIProvider as OpenAIProvider
+    from .stats import CallStats as CallStats
     from .streaming.adapters import BufferingAdapter as BufferingAdapter
     from .streaming.adapters import CallbackAdapter as CallbackAdapter
     from .streaming.adapters import SSEAdapter as SSEAdapter
     from .streaming.adapters import collect_stream as collect_stream
     from .streaming.adapters import stream_to_string as stream_to_string
+    from .tokens import TokenCount as TokenCount
+    from .tokens import count_tokens as count_tokens
     from .types import AudioPart as AudioPart
     from .types import CacheInfo as CacheInfo
     from .types import CompletionResult as CompletionResult
@@ -90,6 +103,7 @@ _HOMES = {
     "CacheManager": "cache",
     "CacheMissError": "errors",
     "CachePolicy": "cache",
+    "CallStats": "stats",
     "CallbackAdapter": "streaming.adapters",
     "CompletionResult": "types",
     "ConfigurationError": "errors",
@@ -101,17 +115,25 @@ _HOMES = {
     "EmbeddingResult": "types",
     "FSCache": "backends",
     "FilePart": "types",
+    "GPT5": "models",
+    "GPT5Mini": "models",
+    "GPT5Nano": "models",
+    "GPT5Point1": "models",
+    "GPT5Point2": "models",
     "HybridRedisPostgreSQLCache": "backends.hybrid",
     "ImagePart": "types",
     "InvalidRequestError": "errors",
     "InvalidResponseError": "errors",
     "KeyRules": "keys",
     "LLMCacheError": "errors",
+    "MeasuredStream": "providers.measured",
     "MemoryBackend": "backends",
     "Message": "types",
     "MessageInput": "types",
-    "Native": "types",
     "MissingExtraError": "errors",
+    "ModelProfile": "models",
+    "ModelRegistry": "models",
+    "Native": "types",
     "NotFoundError": "errors",
     "OpenAIProvider": "providers.openai",
     "OverloadedError": "errors",
@@ -129,18 +151,23 @@ _HOMES = {
     "StreamEvent": "types",
     "StreamEventType": "types",
     "StreamInterruptedError": "errors",
+    "TextEmbedding3Large": "models",
+    "TextEmbedding3Small": "models",
     "TextPart": "types",
+    "TokenCount": "tokens",
     "ToolCall": "types",
     "ToolCallDelta": "types",
     "UnreadableEntryError": "errors",
     "Usage": "types",
     "collect_stream": "streaming.adapters",
+    "count_tokens": "tokens",
     "format_sse_event": "types",
     "normalize_messages": "types",
     "stream_to_string": "streaming.adapters",
 }
 
 __all__ = [
+    "GPT5",
     "AudioPart",
     "AuthenticationError",
     "Backend",
@@ -153,6 +180,7 @@ __all__ = [
     "CacheManager",
     "CacheMissError",
     "CachePolicy",
+    "CallStats",
     "CallbackAdapter",
     "CompletionResult",
     "ConfigurationError",
@@ -164,16 +192,23 @@ __all__ = [
     "EmbeddingResult",
     "FSCache",
     "FilePart",
+    "GPT5Mini",
+    "GPT5Nano",
+    "GPT5Point1",
+    "GPT5Point2",
     "HybridRedisPostgreSQLCache",
     "ImagePart",
     "InvalidRequestError",
     "InvalidResponseError",
     "KeyRules",
     "LLMCacheError",
+    "MeasuredStream",
     "MemoryBackend",
     "Message",
     "MessageInput",
     "MissingExtraError",
+    "ModelProfile",
+    "ModelRegistry",
     "Native",
     "NotFoundError",
     "OpenAIProvider",
@@ -192,13 +227,17 @@ __all__ = [
     "StreamEvent",
     "StreamEventType",
     "StreamInterruptedError",
+    "TextEmbedding3Large",
+    "TextEmbedding3Small",
     "TextPart",
+    "TokenCount",
     "ToolCall",
     "ToolCallDelta",
     "UnreadableEntryError",
     "Usage",
     "__version__",
     "collect_stream",
+    "count_tokens",
     "format_sse_event",
     "normalize_messages",
     "stream_to_string",

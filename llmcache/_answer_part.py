@@ -39,6 +39,8 @@ _TYPES: Final[Mapping[str, tuple[type, ...]]] = {
     "keep_until": _NUMBER,
     "duration": _NUMBER,
     "cost": (str,),
+    "input_cost": (str,),
+    "price_list": (str,),
     "answered_by": (str,),
     "tags": (list,),
     "components": (dict,),
@@ -80,6 +82,8 @@ def _meta(entry: CacheEntry) -> dict[str, Json]:
         "keep_until": _moment(entry.keep_until),
         "duration": None if entry.duration is None else round(_finite(entry.duration), 4),
         "cost": entry.cost,
+        "input_cost": entry.input_cost,
+        "price_list": entry.price_list,
         "answered_by": entry.answered_by,
         "tags": list(entry.tags),
         "components": dict(entry.components),
@@ -161,6 +165,8 @@ def entry_of(key: str, answer: bytes, request: bytes) -> CacheEntry:
         known("answered_by"),
         request,
         _components(meta["components"]) if "components" in meta else _NO_COMPONENTS,
+        known("input_cost"),
+        known("price_list"),
     )
 
 

@@ -75,6 +75,8 @@ class TransportOptions(TypedDict, total=False):
     """Seconds before the second attempt; doubles. Default: 1.0."""
     timeout: float | None
     """Seconds without a byte before giving up. Default: the provider's."""
+    request_id: str | None
+    """Your name for the call, sent as `x-client-request-id`; in neither the key nor the entry."""
     extra_headers: Mapping[str, str] | None
     """More HTTP headers. They are not part of the key, except those that version the API."""
     extra_body: Mapping[str, Any] | None

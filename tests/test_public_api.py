@@ -29,6 +29,9 @@ PostgresBackend Provider ProviderError QuotaExceededError RateLimitError RedisBa
 ResponseTimeoutError Role SSEAdapter ServerError StreamEvent StreamEventType
 StreamInterruptedError TextPart ToolCall ToolCallDelta UnreadableEntryError Usage __version__
 collect_stream format_sse_event normalize_messages stream_to_string
+GPT5 GPT5Mini GPT5Nano GPT5Point1 GPT5Point2 ModelProfile ModelRegistry
+TextEmbedding3Large TextEmbedding3Small TokenCount count_tokens
+CallStats MeasuredStream
 """.split()
 
 # The suites for other people's tests need what only tests install; all of it is installed here.
@@ -39,11 +42,11 @@ MODULES = sorted(
 
 def test_the_public_list_is_the_one_that_was_promised() -> None:
     """A name is added here with the capability that brings it, and never goes without a word."""
-    assert sorted(PUBLIC) == llmcache.__all__
+    assert sorted(PUBLIC) == sorted(llmcache.__all__)
 
 
 def test_the_lazy_table_is_the_public_list() -> None:
-    assert sorted([*llmcache._HOMES, "__version__"]) == llmcache.__all__
+    assert sorted([*llmcache._HOMES, "__version__"]) == sorted(llmcache.__all__)
 
 
 @pytest.mark.parametrize("name", PUBLIC)

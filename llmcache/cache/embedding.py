@@ -12,6 +12,7 @@ from typing import NamedTuple, TypeVar
 
 from ..errors import InvalidRequestError, ProviderError
 from ..keys.canonical import digest
+from ..prices import priced_usage
 from ..providers.base import EmbedCall
 from ..types import CacheEntry, CacheInfo, EmbeddingResult, Usage
 from . import inspection
@@ -21,7 +22,6 @@ from .delivery import Delivery
 from .flight import Flight, Flights
 from .guard import Budget
 from .making import Facts, make_entry
-from .savings import price
 from .store import Store
 from .tier import Held
 from .turn import Turn, turn
@@ -85,14 +85,21 @@ class Embedder:
             recordings = await call.send(range(len(call.requests)))
             self._delivery.counters.bypassed += 1
             info = CacheInfo("bypass", reason="cache_response=False", items=len(recordings))
-            parsed = dict(enumerate(map(call.parse, recordings)))
-            return _result(parsed, range(len(recordings)), info)
+            bare: dict[int, _Parsed] = {}
+            for index, recording in enumerate(recordings):
+                vector, usage, model = call.parse(recording)
+                usage = await priced_usage(usage or Usage(), call.provider, model)
+                bare[index] = (vector, usage, model)
+            return _result(bare, range(len(recordings)), info)
         keys = [request.key(control.sample) for request in call.requests]
         batch = await self._answered(call, control, keys, Budget(self._deadline))
         self._count(batch, keys)
         entries = [vector.held.entry for vector in batch.vectors.values()]
         info = _label(batch, keys, control, partial(self._reject, control.collection, entries))
-        said = {key: call.parse(each.held.entry.recording) for key, each in batch.vectors.items()}
+        said: dict[str, _Parsed] = {}
+        for key, each in batch.vectors.items():
+            vector, usage, model = call.parse(each.held.entry.recording)
+            said[key] = (vector, each.held.at_cost(usage), model)
         return _result(said, keys, info)
 
     async def _answered(
@@ -171,12 +178,12 @@ class Embedder:
             await self._store.meet(control.collection, budget)
             for (key, index), recording in zip(wanted.items(), recordings, strict=True):
                 _, usage, model = call.parse(recording)
-                cost = await price(usage, call.provider, model)
-                facts = Facts(recording, model, duration, cost)
+                usage = await priced_usage(usage or Usage(), call.provider, model)
+                facts = Facts(recording, model, duration, usage)
                 entry = make_entry(
                     call.requests[index], control, key, facts, self._policy, self._store.now()
                 )
-                made[key] = _Vector(Held(entry, None, cost, control.collection))
+                made[key] = _Vector(Held(entry, None, usage.total_cost, control.collection))
             helds = [vector.held for vector in made.values()]
             reason = await self._store.write(control.collection, helds, budget, got.fence)
             return _Batch({**found, **made}, stored=reason is None, reason=reason)

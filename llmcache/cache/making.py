@@ -10,12 +10,12 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from functools import partial
 from typing import Final
 
 from ..errors import ProviderError
 from ..keys import KEY_VERSION, Request, components
+from ..prices import priced
 from ..providers.base import Call
 from ..types import (
     CacheEntry,
@@ -24,14 +24,15 @@ from ..types import (
     Recording,
     StreamEvent,
     StreamEventType,
+    Usage,
 )
+from ..types._json import decimal_text
 from .admission import Freshness, freshness, refusal
 from .control import CachePolicy, Control
 from .delivery import Answer, Delivery
 from .flight import Flight, StreamFlight
 from .guard import Budget
 from .recording import Recorder, close, drain, parse_entry, play
-from .savings import price
 from .store import Store
 from .tier import Held
 from .turn import Turn, turn
@@ -111,7 +112,7 @@ class Maker:
                 made = await self._record(flight, call)
                 flight.answered = True
                 answer = await self._keep(call, control, key, made, budget, got.fence)
-            flight.publish([StreamEvent(StreamEventType.DONE, made.result)])
+            flight.publish([StreamEvent(StreamEventType.DONE, answer.result)])
         except ProviderError as error:
             failure = {"status": error.status, "error": str(error)}
             flight.publish([StreamEvent(StreamEventType.ERROR, failure)])
@@ -178,9 +179,9 @@ class Maker:
         fence: int | None,
     ) -> Answer:
         """Store what admission lets in, and say what became of it."""
-        result, counters = made.result, self._delivery.counters
+        result, counters = await priced(made.result, call.dialect.provider), self._delivery.counters
         counters.misses += 1
-        cost = await price(result.usage, call.dialect.provider, result.model)
+        cost = None if result.usage is None else result.usage.total_cost
         reason = made.flaw or refusal(result, store_truncated=control.store_truncated)
         if reason is not None:
             counters.refused += 1
@@ -191,7 +192,7 @@ class Maker:
                 control = replace(control, sample=await self._free_sample(call, control, budget))
                 key = call.request.key(control.sample)
             await self._store.meet(control.collection, budget)
-            facts = Facts(made.recording, result.model, made.duration, cost)
+            facts = Facts(made.recording, result.model, made.duration, result.usage)
             entry = make_entry(call.request, control, key, facts, self._policy, self._store.now())
             held = Held(entry, result, cost, control.collection)
             if control.adds_sample:
@@ -230,7 +231,7 @@ class Facts:
     recording: Recording
     answered_by: str | None
     duration: float
-    cost: Decimal | None
+    usage: Usage | None
 
 
 def make_entry(
@@ -251,6 +252,7 @@ def make_entry(
     grace = max(control.stale_while_revalidate, control.stale_if_error)
     identity = request.identity(control.sample)
     model = str(request.body.get("model") or "") or None
+    usage = facts.usage or Usage()
     return CacheEntry(
         key=key,
         recording=facts.recording,
@@ -262,7 +264,9 @@ def make_entry(
         expires_at=expires_at,
         keep_until=_later(expires_at, grace),
         duration=facts.duration,
-        cost=None if facts.cost is None else format(facts.cost, "f"),
+        cost=decimal_text(usage.total_cost),
+        input_cost=None if usage.price_list is None else decimal_text(usage.input_cost),
+        price_list=usage.price_list,
         identity=identity if policy.store_request else b"",
         components={} if policy.store_request else components(identity),
     )

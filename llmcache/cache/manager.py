@@ -27,6 +27,7 @@ from ..backends.base import Backend
 from ..codec import MAX_ENTRY_BYTES, Codec, Envelope
 from ..errors import CacheMissError, ConfigurationError, InvalidRequestError, ProviderError
 from ..keys import Request
+from ..prices import priced
 from ..providers.base import Call, EmbedCall
 from ..streaming.events import result_events
 from ..types import CompletionResult, EmbeddingResult, StreamEvent, StreamEventType
@@ -157,7 +158,8 @@ class CacheManager(Upkeep):
             _check_allowed(call, control, reason)
             _check_one(control, reason)
             recording = await call.send()
-            return self._delivery.bypassed(call.dialect.parse(recording.body or b""), reason)
+            result = call.dialect.parse(recording.body or b"")
+            return self._delivery.bypassed(await priced(result, call.dialect.provider), reason)
         if control.samples is not None:
             return await self._samples(call, control, control.samples)
         key = call.request.key(control.sample)
@@ -325,7 +327,8 @@ class CacheManager(Upkeep):
             async with contextlib.aclosing(live(call)) as events:
                 async for event in events:
                     if event.type is StreamEventType.DONE:
-                        result = self._delivery.bypassed(event.data, reason)
+                        result = await priced(event.data, call.dialect.provider)
+                        result = self._delivery.bypassed(result, reason)
                         event = replace(event, data=result)  # noqa: PLW2901 - the same, labelled
                     yield event
         except ProviderError as error:

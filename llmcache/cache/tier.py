@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from decimal import Decimal, InvalidOperation
 from typing import Final, NamedTuple
 
-from ..types import CacheEntry, CompletionResult
+from ..types import CacheEntry, CompletionResult, Usage
 
 __all__ = ["Held", "MemoryTier", "Place"]
 
@@ -39,7 +39,18 @@ class Held(NamedTuple):
     def of(cls, entry: CacheEntry, result: CompletionResult | None, collection: str) -> Held:
         """Return an entry with its answer."""
         cost = None if entry.cost is None else _amount(entry.cost)
-        return cls(entry, result, cost, collection)
+        held = cls(entry, result, cost, collection)
+        if entry.price_list is None or result is None or result.usage is None:
+            return held
+        usage = held.at_cost(result.usage)
+        return held if usage is None else held._replace(result=result.with_usage(usage))
+
+    def at_cost(self, usage: Usage | None) -> Usage | None:
+        """Return `usage` with the costs that were stored with it: price lists change."""
+        price_list, cost, stated = self.entry.price_list, self.cost, self.entry.input_cost
+        if usage is None or usage.total_cost is not None or price_list is None or cost is None:
+            return usage
+        return usage.with_costs(cost, None if stated is None else _amount(stated), price_list)
 
     @property
     def size(self) -> int:

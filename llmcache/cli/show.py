@@ -92,6 +92,11 @@ def _put_raw(data: bytes) -> None:
         typer.echo(data, nl=False)
 
 
+def _cost(entry: CacheEntry) -> str | None:
+    listed = "" if entry.price_list is None else f" ({entry.price_list})"
+    return None if entry.cost is None else f"${entry.cost}{listed}"
+
+
 def _put_entry(info: EntryInfo, entry: CacheEntry) -> None:
     answer = reading.answer_of(entry)
     events = entry.recording.events
@@ -113,7 +118,7 @@ def _put_entry(info: EntryInfo, entry: CacheEntry) -> None:
             "size": output.size_text(info.size),
             "uses": f"{info.uses}, the last {output.age_text(info.used_at)}",
             "took": None if entry.duration is None else output.span_text(entry.duration),
-            "cost": None if entry.cost is None else f"${entry.cost}",
+            "cost": _cost(entry),
             "tokens": tokens,
         }
     )

@@ -23,9 +23,11 @@ from ..options import (
     check_switches,
     reject_unknown,
 )
+from ..stats import CallStats, new_request_id
 from ..types import CompletionResult, EmbeddingResult, MessageInput, StreamEvent
 from .base import BaseProvider, Call, EmbedCall
 from .filling import fill, progress_bar
+from .measured import MeasuredStream
 
 __all__ = ["CachedProvider"]
 
@@ -94,6 +96,45 @@ class CachedProvider(BaseProvider):
         async with aclosing(self._cache.stream(self._call(messages, rest), control)) as events:
             async for event in events:
                 yield event
+
+    async def complete_with_stats(
+        self, messages: MessageInput, **options: Unpack[CompletionOptions]
+    ) -> tuple[CompletionResult, CallStats]:
+        """Return the answer as `complete` does, and the figures of the call.
+
+        Raises:
+            InvalidRequestError, CacheMissError, ProviderError: as `complete`.
+        """
+        control, call, stats = self._measured(messages, options)
+        stats.record_start()
+        result = await self._cache.complete(call, control)
+        stats.record_end()
+        stats.record_result(result)
+        return result, stats
+
+    def stream_with_stats(
+        self, messages: MessageInput, **options: Unpack[CompletionOptions]
+    ) -> MeasuredStream:
+        """Return the events that `stream` yields; their `stats` are complete at the end.
+
+        Raises:
+            InvalidRequestError: a message or an option is wrong. What `stream` raises
+                otherwise comes with the events.
+        """
+        control, call, stats = self._measured(messages, options)
+        return MeasuredStream(self._cache.stream(call, control), stats)
+
+    def _measured(
+        self, messages: MessageInput, options: Mapping[str, Any]
+    ) -> tuple[Control, Call, CallStats]:
+        """Return how a call is made, the call, and the figures that its journey fills in."""
+        control, rest = self._control(options, COMPLETION_FIELDS)
+        stats = CallStats(rest.get("request_id") or new_request_id())
+        own = {**rest, "request_id": stats.client_request_id, "stats": stats}
+        call = self._call(messages, own)
+        stats.provider = call.dialect.provider
+        stats.model = str(call.request.body.get("model") or "") or None
+        return control, call, stats
 
     async def embed(self, inputs: Any, **options: Unpack[EmbeddingOptions]) -> EmbeddingResult:
         """Return a vector per input: a text, a list of texts, or lists of token ids.

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from ..errors import ProviderError
+from ..stats import CallStats
 from ..types._json import Json
 from .http import HTTPReply, HTTPStream, HTTPTransport
 from .redaction import Redaction
@@ -22,19 +24,47 @@ class Delivery:
     retry: Retry
     headers: Mapping[str, str] | None = None
     timeout: float | None = None
+    stats: CallStats | None = None
+    """Who wants to know how the journey went."""
 
     async def post(self, body: Mapping[str, Json]) -> HTTPReply:
         """Return the response to `body`."""
-        return await self.transport.post(
-            self.url, body, retry=self.retry, headers=self.headers, timeout=self.timeout
+        reply = await self.transport.post(
+            self.url, body, retry=self._tries(), headers=self.headers, timeout=self.timeout
         )
+        if self.stats is not None:
+            self.stats.record_response(reply.headers)
+        return reply
 
     async def stream(self, body: Mapping[str, Json]) -> HTTPStream:
         """Return the open response to `body`."""
-        return await self.transport.stream(
-            self.url, body, retry=self.retry, headers=self.headers, timeout=self.timeout
+        stream = await self.transport.stream(
+            self.url, body, retry=self._tries(), headers=self.headers, timeout=self.timeout
         )
+        if self.stats is not None:
+            self.stats.record_response(stream.headers)
+        return stream
+
+    def _tries(self) -> Retry:
+        if self.stats is None:
+            return self.retry
+        self.stats.attempts += 1
+        return _CountedRetry(self.retry.attempts, self.retry.backoff, self.stats)
 
     def redaction(self, body: Mapping[str, Json]) -> Redaction:
         """Return what keeps the credentials of a call out of its errors."""
         return Redaction(self.url, self.transport.headers, self.headers, body)
+
+
+@dataclass(frozen=True, slots=True)
+class _CountedRetry(Retry):
+    """Notes every further attempt that it allows."""
+
+    stats: CallStats = field(default_factory=CallStats)
+
+    def wait(self, attempt: int, error: ProviderError) -> float | None:
+        """Return the seconds to wait after failed `attempt`, `None` to give up."""
+        seconds = Retry.wait(self, attempt, error)
+        if seconds is not None:
+            self.stats.attempts += 1
+        return seconds

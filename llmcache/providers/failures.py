@@ -36,7 +36,14 @@ from ..errors import (
 )
 from ..types._json import Json
 
-__all__ = ["embedded_error", "error_from_json", "error_from_response", "retry_after", "snippet"]
+__all__ = [
+    "embedded_error",
+    "error_from_json",
+    "error_from_response",
+    "request_id",
+    "retry_after",
+    "snippet",
+]
 
 _BY_STATUS: Final[Mapping[int, type[ProviderError]]] = {
     401: AuthenticationError,
@@ -130,7 +137,7 @@ def _typed(
         provider=provider,
         status=status,
         code=code,
-        request_id=next((headers[name] for name in _REQUEST_ID if name in headers), None),
+        request_id=request_id(headers),
         retry_after=retry_after(headers),
         retryable=retryable,
     )
@@ -187,6 +194,11 @@ def _inner_status(data: Json, code: str | None) -> int | None:
         if _ERROR_STATUS.fullmatch(text):
             return int(text)
     return None
+
+
+def request_id(headers: Mapping[str, str]) -> str | None:
+    """Return the server's name for a request."""
+    return next((headers[name] for name in _REQUEST_ID if name in headers), None)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypedDict
@@ -13,7 +14,7 @@ from ..backends.base import Backend
 from ..cache.control import CachePolicy
 from ..cache.manager import CacheManager
 from ..cache.opening import checked_options, open_cache
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, InvalidRequestError
 from ..keys import DEFAULT_RULES, KeyRules, Request, normalize_endpoint
 from ..types._json import Json
 from .base import Dialect
@@ -29,7 +30,13 @@ _TTL: Final = 86_400.0
 _TIMEOUT: Final = 600.0
 _ATTEMPTS: Final = 3
 _BACKOFF: Final = 1.0
-_TRAVEL: Final = frozenset({"attempts", "backoff", "timeout", "extra_headers"})
+_TRAVEL: Final = frozenset(
+    {"attempts", "backoff", "timeout", "extra_headers", "request_id", "stats"}
+)
+_CLIENT_REQUEST_ID: Final = "x-client-request-id"
+# https://developers.openai.com/api/reference/overview: longer ones are refused.
+_LONGEST_ID: Final = 512
+_REQUEST_ID: Final = re.compile(rf"[!-~]{{1,{_LONGEST_ID}}}")
 
 
 class ProviderOptions(TypedDict, total=False):
@@ -172,13 +179,16 @@ class HTTPProvider(CachedProvider):
         if _TRAVEL.isdisjoint(options):
             return usual
         extra, timeout = options.get("extra_headers"), options.get("timeout")
+        name, stats = options.get("request_id"), options.get("stats")
         check_time_out(timeout)
         retry = Retry(
             _given(options, "attempts", self._retry.attempts),
             _given(options, "backoff", self._retry.backoff),
         )
         headers = None if extra is None else lowered(extra, "extra_headers")
-        return Delivery(usual.transport, usual.url, retry, headers, timeout)
+        if name is not None:
+            headers = {**(headers or {}), _CLIENT_REQUEST_ID: _checked_id(name)}
+        return Delivery(usual.transport, usual.url, retry, headers, timeout, stats)
 
     async def close(self) -> None:
         """Close the cache and the connections that this provider opened itself."""
@@ -243,6 +253,13 @@ def check_texts(**values: object) -> None:
         if value is not None and not isinstance(value, str):
             msg = f"{name} must be text, not {type(value).__name__}"
             raise ConfigurationError(msg)
+
+
+def _checked_id(name: Any) -> str:
+    if not isinstance(name, str) or not _REQUEST_ID.fullmatch(name):
+        reason = f"must be 1 to {_LONGEST_ID} visible ASCII characters, not {name!r:.80}"
+        raise InvalidRequestError("request_id", reason)
+    return name
 
 
 def _given(options: Mapping[str, Any], name: str, usual: Any) -> Any:

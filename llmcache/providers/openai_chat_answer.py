@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from decimal import Decimal
 from typing import Any, Final
 
 from ..errors import InvalidResponseError
-from ..types import Choice, CompletionResult, Message, Role, ToolCall, Usage
+from ..types import Choice, CompletionResult, Message, Role, ToolCall
 from ..types._json import FrozenDict, Json, freeze
 from .failures import embedded_error, error_from_json, snippet
+from .usage import parse_usage
 
-__all__ = ["MALFORMED", "parse_completion", "parse_usage", "tool_calls"]
+__all__ = ["MALFORMED", "parse_completion", "tool_calls"]
 
 MALFORMED: Final = (
     ArithmeticError,
@@ -128,37 +128,3 @@ def _beside(message: Mapping[str, Any]) -> dict[str, Json]:
     if isinstance(message.get("content"), list):
         beside["content"] = message["content"]  # parts that text alone would lose
     return beside
-
-
-_NUMBERS: Final = frozenset({int, float})  # and not bool, which is an int to isinstance
-
-
-def parse_usage(data: Mapping[str, Any]) -> Usage:
-    """Return the usage of a chat completion, wherever the server puts its numbers.
-
-    Cached tokens: OpenAI `prompt_tokens_details.cached_tokens`, DeepSeek
-    `prompt_cache_hit_tokens`, Mistral `num_cached_tokens`. Cost: OpenRouter `cost`,
-    Perplexity `cost.total_cost`; others do not say.
-    """
-    read = int(data.get("prompt_tokens") or 0)
-    written = int(data.get("completion_tokens") or 0)
-    total = int(data.get("total_tokens") or 0) or read + written
-    prompt, answer = data.get("prompt_tokens_details"), data.get("completion_tokens_details")
-    cached = data.get("prompt_cache_hit_tokens") or data.get("num_cached_tokens")
-    cost = data.get("cost")
-    if cost is None and not (prompt or answer or cached):
-        return Usage.of(input_tokens=read, output_tokens=written, total_tokens=total)
-    prompt, answer = prompt or {}, answer or {}
-    if isinstance(cost, dict):
-        cost = cost.get("total_cost")
-    return Usage.of(
-        input_tokens=read,
-        output_tokens=written,
-        total_tokens=total,
-        input_tokens_cached=int(prompt.get("cached_tokens") or cached or 0),
-        input_tokens_cache_write=int(prompt.get("cache_write_tokens") or 0),
-        input_tokens_audio=int(prompt.get("audio_tokens") or 0),
-        output_tokens_audio=int(answer.get("audio_tokens") or 0),
-        reasoning_tokens=int(answer.get("reasoning_tokens") or 0),
-        total_cost=Decimal(str(cost)) if type(cost) in _NUMBERS else None,
-    )

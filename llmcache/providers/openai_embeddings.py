@@ -24,7 +24,8 @@ from ..types import Recording, Usage
 from ..types._json import Json
 from .failures import snippet
 from .http import HTTPReply
-from .openai_chat_answer import MALFORMED, parse_usage
+from .openai_chat_answer import MALFORMED
+from .usage import parse_usage
 
 __all__ = ["embedding_body", "embedding_inputs", "parse_vector", "vector_recordings"]
 
@@ -167,7 +168,7 @@ def parse_vector(body: bytes, provider: str) -> tuple[tuple[float, ...], Usage |
 
 def _shares(usage: Mapping[str, Any], inputs: Sequence[Json]) -> list[Usage]:
     """Split the usage of one call over its inputs by their length; the parts add up exactly."""
-    whole = parse_usage(usage)
+    whole = parse_usage(usage, "embedding")
     weights = [max(1, len(item)) for item in inputs]
     tokens = _split(whole.total_tokens, weights)
     if whole.total_cost is None:

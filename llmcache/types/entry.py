@@ -58,7 +58,9 @@ class CacheEntry(NamedTuple):
     - `created_at`, `expires_at`: Unix seconds; `None` never expires.
     - `keep_until`: when a store may drop it, at or after `expires_at` (an expired
       answer may still serve while it is refreshed).
-    - `duration`: seconds the live call took; `cost`: US dollars as decimal text.
+    - `duration`: seconds the live call took; `cost`: US dollars as decimal text. When
+      they are from a price list, `price_list` names it, and `input_cost` is their part
+      for reading.
     - `identity`: the canonical request whose SHA-256 is the key; empty when
       requests are not stored, and then `components` has a digest per part.
     """
@@ -76,3 +78,5 @@ class CacheEntry(NamedTuple):
     answered_by: str | None = None
     identity: bytes = b""
     components: Mapping[str, str] = _NO_COMPONENTS
+    input_cost: str | None = None
+    price_list: str | None = None

@@ -193,6 +193,11 @@ class CompletionResult(Built):
         object.__setattr__(twin, "__dict__", attributes)
         return twin
 
+    def with_usage(self, usage: Usage) -> CompletionResult:
+        """Return the same answer with another `usage`."""
+        attributes = {name: value for name, value in self.__dict__.items() if name != "raw"}
+        return CompletionResult.of(**{**attributes, "usage": usage})
+
     def with_samples(self, samples: Sequence[CompletionResult]) -> CompletionResult:
         """Return the same answer carrying all `samples` of its request."""
         return replace(self, samples=tuple(samples))

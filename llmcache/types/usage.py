@@ -22,7 +22,10 @@ class Usage(Built):
     `input_tokens` counts everything the model read, cached tokens included
     (Anthropic reports them apart; its numbers are added up to this meaning).
     `input_tokens_cached` and `input_tokens_cache_write` are parts of it,
-    `reasoning_tokens` is a part of `output_tokens`.
+    `input_tokens_cache_write_1h` (kept for an hour, at a higher price) a part of the
+    latter; `reasoning_tokens` is a part of `output_tokens`. `price_list` names the list
+    that the costs come from, such as `genai-prices 0.2.3`; `None` where the provider
+    stated them.
     """
 
     input_tokens: int = 0
@@ -36,6 +39,8 @@ class Usage(Built):
     input_cost: Decimal | None = None
     output_cost: Decimal | None = None
     total_cost: Decimal | None = None
+    price_list: str | None = None
+    input_tokens_cache_write_1h: int = 0
 
     def __post_init__(self) -> None:
         if self.total_cost is None and self.input_cost is None and self.output_cost is None:
@@ -56,12 +61,21 @@ class Usage(Built):
         totals: dict[str, Any] = {}
         for name in _NAMES:
             values = [getattr(part, name) for part in parts]
-            if name in _COSTS:
+            if name == "price_list":
+                totals[name] = values[0] if len(set(values)) == 1 else None
+            elif name in _COSTS:
                 known = bool(values) and all(value is not None for value in values)
                 totals[name] = sum(values, Decimal()) if known else None
             else:
                 totals[name] = sum(values)
         return cls(**totals)
+
+    def with_costs(self, total: Decimal, read: Decimal | None, price_list: str | None) -> Usage:
+        """Return the same usage at these costs; what was not for reading was for writing."""
+        costs: dict[str, Any] = {"total_cost": total, "price_list": price_list}
+        if read is not None:
+            costs |= {"input_cost": read, "output_cost": total - read}
+        return Usage.of(**{**self.__dict__, **costs})
 
     def to_dict(self) -> dict[str, Json]:
         """Return every field; costs as exact decimal text."""

@@ -71,7 +71,11 @@ messages = st.builds(
     natives,
 )
 usages = st.builds(
-    Usage, counts, counts, counts, counts, counts, counts, counts, counts, amounts, amounts, amounts
+    Usage,
+    *[counts] * 8,
+    *[amounts] * 3,
+    some,
+    counts,
 )
 infos = st.builds(
     CacheInfo,

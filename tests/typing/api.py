@@ -6,15 +6,20 @@ from collections.abc import AsyncIterator
 from typing import assert_type
 
 from llmcache import (
+    GPT5,
     BaseProvider,
     CacheInfo,
+    CallStats,
     CompletionResult,
     EmbeddingResult,
     MessageInput,
+    ModelProfile,
     OpenAIProvider,
     Provider,
     StreamEvent,
+    TokenCount,
     collect_stream,
+    count_tokens,
 )
 
 
@@ -27,6 +32,19 @@ async def calls(provider: OpenAIProvider) -> None:
         assert_type(event, StreamEvent)
     assert_type(await provider.embed(["a"], dimensions=8), EmbeddingResult)
     assert_type(await collect_stream(provider.stream("q")), CompletionResult)
+
+
+async def figures(provider: OpenAIProvider) -> None:
+    result, stats = await provider.complete_with_stats("q", request_id="mine-1")
+    assert_type(result, CompletionResult)
+    assert_type(stats, CallStats)
+    async with provider.stream_with_stats("q") as events:
+        async for event in events:
+            assert_type(event, StreamEvent)
+    assert_type(events.stats.time_to_first_token_ms, float | None)
+    assert_type(ModelProfile.get("gpt-5").context_window, int | None)
+    assert_type(GPT5.count_tokens("q"), TokenCount)
+    assert_type(count_tokens(["q"], model="gpt-5").estimated, bool)
 
 
 async def wrong(provider: OpenAIProvider) -> None:

@@ -179,4 +179,6 @@ def _counts(result: CompletionResult) -> tuple[int, int]:
 
 
 def _total(usage: Mapping[str, Any]) -> tuple[int, int]:
-    return int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
+    read, total = int(usage.get("prompt_tokens") or 0), int(usage.get("total_tokens") or 0)
+    # What the total has above the parts is output that the server does not list.
+    return read, max(int(usage.get("completion_tokens") or 0), total - read)
