@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from .keys import KeyRules as KeyRules
     from .providers.base import BaseProvider as BaseProvider
     from .providers.base import Provider as Provider
+    from .providers.ollama import OllamaProvider as OllamaProvider
     from .providers.openai import OpenAIProvider as OpenAIProvider
     from .streaming.adapters import BufferingAdapter as BufferingAdapter
     from .streaming.adapters import CallbackAdapter as CallbackAdapter
@@ -113,6 +114,7 @@ _HOMES = {
     "Native": "types",
     "MissingExtraError": "errors",
     "NotFoundError": "errors",
+    "OllamaProvider": "providers.ollama",
     "OpenAIProvider": "providers.openai",
     "OverloadedError": "errors",
     "PermissionDeniedError": "errors",
@@ -176,6 +178,7 @@ __all__ = [
     "MissingExtraError",
     "Native",
     "NotFoundError",
+    "OllamaProvider",
     "OpenAIProvider",
     "OverloadedError",
     "PermissionDeniedError",

@@ -23,6 +23,10 @@ class Delivery:
     headers: Mapping[str, str] | None = None
     timeout: float | None = None
 
+    async def get(self) -> HTTPReply:
+        """Return what is there."""
+        return await self.transport.get(self.url, retry=self.retry, timeout=self.timeout)
+
     async def post(self, body: Mapping[str, Json]) -> HTTPReply:
         """Return the response to `body`."""
         return await self.transport.post(
