@@ -81,8 +81,8 @@ class JSONStreamDecoder(ABC):
         self._dialect = dialect
 
     @abstractmethod
-    def piece(self, data: Json, name: str | None) -> list[StreamEvent]:
-        """Return what one piece means; `name` is the event's, if it has one."""
+    def piece(self, data: Json) -> list[StreamEvent]:
+        """Return what one piece means."""
 
     @abstractmethod
     def whole(self) -> Json:
@@ -98,7 +98,7 @@ class JSONStreamDecoder(ABC):
             data = orjson.loads(event.data)
             if embedded_error(data):
                 raise error_from_json(self._dialect.provider, data, 200)
-            return self.piece(data, event.event)
+            return self.piece(data)
         except MALFORMED as error:
             message = f"not a piece of {self._dialect.kind} ({error}): {snippet(event.data)}"
             provider = self._dialect.provider

@@ -187,7 +187,7 @@ class _ChatLines(_Lines):
         self._calls: list[Mapping[str, Any]] = []
         self._message: dict[str, Json] = {"role": "assistant"}
 
-    def piece(self, data: Json, name: str | None) -> list[StreamEvent]:  # noqa: ARG002 - lines have none
+    def piece(self, data: Json) -> list[StreamEvent]:
         """Return what one line means."""
         message = data.get("message") or {}
         events = self._line(data, message)
@@ -225,7 +225,7 @@ class _ChatLines(_Lines):
 class _GenerateLines(_Lines):
     """Lines with a piece of the `response` each."""
 
-    def piece(self, data: Json, name: str | None) -> list[StreamEvent]:  # noqa: ARG002 - lines have none
+    def piece(self, data: Json) -> list[StreamEvent]:
         """Return what one line means."""
         events = self._line(data, data)
         self._say(data.get("response"), events)
