@@ -191,7 +191,8 @@ class OllamaProvider(HTTPProvider):
         Raises:
             ProviderError: it cannot be asked.
         """
-        return tagged(self._model({"model": model})) in await self.list_models()
+        names = map(tagged, await self.list_models())
+        return tagged(self._model({"model": model})) in names
 
     async def show(self, model: str | None = None, *, verbose: bool = False) -> dict[str, Json]:
         """Return what the server knows of a model: parameters, template, capabilities, licence.

@@ -186,7 +186,8 @@ class Digests:
             seconds = self._seconds
             try:
                 reply = await self._delivery.get()
-                self._known = installed(reply, self._delivery.transport.provider)
+                found = installed(reply, self._delivery.transport.provider)
+                self._known = {tagged(name): digest for name, digest in found.items()}
             except ProviderError:
                 # The calls go past the cache, and say so; whether they fail is the server's matter.
                 self._known, seconds = {}, min(seconds, _AGAIN)
