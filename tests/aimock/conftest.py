@@ -64,11 +64,13 @@ def aimock(aimock_program: list[str]) -> Iterator[str]:
             for line in process.stdout or ():
                 lines.put(line)
 
-        threading.Thread(target=read, daemon=True).start()
+        reader = threading.Thread(target=read, daemon=True)
+        reader.start()
         try:
             yield _address(lines)
         finally:
             process.terminate()
+            reader.join(20)
 
 
 def _address(lines: queue.Queue[str]) -> str:
