@@ -30,12 +30,13 @@ from .json_dialect import JSONDialect, JSONStreamDecoder
 from .openai_chat_answer import MALFORMED
 from .openai_embeddings import recorded
 
-__all__ = ["CHAT", "GENERATE", "OllamaDialect", "ollama_vectors"]
+__all__ = ["CHAT", "GENERATE", "OLLAMA_KINDS", "OllamaDialect", "ollama_vectors"]
 
 _Event = StreamEventType
 
 CHAT: Final = "ollama.chat"
 GENERATE: Final = "ollama.generate"
+OLLAMA_KINDS: Final = frozenset({CHAT, GENERATE})
 _MODELED: Final = frozenset({"role", "content", "thinking", "tool_calls"})
 _SUMMED: Final = frozenset({"message", "response", "thinking", "logprobs", "created_at"})
 _EMPTY: Final = FrozenDict()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from ..errors import InvalidRequestError
@@ -53,12 +53,10 @@ class _Compiler:
     def message(self, item: object, message: Mapping[str, Any], path: str) -> Json:
         """Return one message; `message` is `item` in the neutral words."""
         calls = _calls(message, path)
-        self._names.update(
-            {call["id"]: call["function"]["name"] for call in calls if call.get("id")}
-        )
-        native = _native(item)
-        own = calls if native is None else native.get("tool_calls") or ()
-        self._server_ids.update(call["id"] for call in own if call.get("id") and _is_own(call))
+        self._names.update({name: call["function"]["name"] for name, call in _by_id(calls)})
+        native = _native(item, path)
+        own = calls if native is None else _calls(native, path)
+        self._server_ids.update(name for name, call in _by_id(own) if _is_own(call))
         if native is not None:
             return native
         role = message["role"]
@@ -83,21 +81,32 @@ class _Compiler:
 
     def _result(self, message: Mapping[str, Any], out: dict[str, Json]) -> None:
         """Say whose result it is: by the tool's name, and by the id if that is the server's own."""
-        identifier = message.get("tool_call_id")
-        name = out.pop("name", None) or self._names.get(identifier or "")
+        given = message.get("tool_call_id")
+        identifier = given if isinstance(given, str) else ""
+        name = out.pop("name", None) or self._names.get(identifier)
         if name is not None:
             out.setdefault("tool_name", name)
         if identifier in self._server_ids:
             out["tool_call_id"] = identifier
 
 
-def _native(item: object) -> dict[str, Any] | None:
+def _native(item: object, path: str) -> dict[str, Any] | None:
     """Return the message as Ollama said it, if it did."""
     found = item.native if isinstance(item, Message) else None
     if isinstance(item, Mapping) and Native.is_dict(item.get("native")):
         found = Native.from_dict(item["native"])
     native: dict[str, Any] | None = None if found is None else found.for_api(CHAT)
+    if native is not None and not isinstance(native, dict):
+        raise InvalidRequestError(f"{path}.native.body", "must be the message that Ollama sent")
     return native
+
+
+def _by_id(calls: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield the calls that have an id, with it."""
+    for call in calls:
+        identifier = call.get("id")
+        if isinstance(identifier, str) and identifier:
+            yield identifier, call
 
 
 def _calls(message: Mapping[str, Any], path: str) -> list[Mapping[str, Any]]:

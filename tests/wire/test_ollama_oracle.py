@@ -382,6 +382,16 @@ WRONG: dict[str, tuple[Any, dict[str, Any], str]] = {
     ),
     "calls no list": ([{"role": "assistant", "tool_calls": "f"}], {}, "messages[0].tool_calls"),
     "a call without a name": ([{"role": "assistant", "tool_calls": [{}]}], {}, "messages[0].tool_calls[0]"),
+    "another's words called Ollama's": (
+        [{"role": "assistant", "content": "x", "native": {"api": "ollama.chat", "body": ["x"]}}],
+        {},
+        "messages[0].native.body",
+    ),
+    "calls of a number in its own words": (
+        [{"role": "assistant", "content": "x", "native": {"api": "ollama.chat", "body": {"tool_calls": [5]}}}],
+        {},
+        "messages[0].tool_calls[0]",
+    ),
     "images no list": ([{"role": "user", "content": "x", "images": PNG}], {}, "messages[0].images"),
     "an image of nothing": ([{"role": "user", "content": "x", "images": [5]}], {}, "messages[0].images[0]"),
     "tools no list": ("q", {"tools": {"name": "f"}}, "tools"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,14 @@ import ollama
 import pytest
 from ollama._client import _parse_host
 
-from llmcache import CacheMissError, InvalidRequestError, NotFoundError, OllamaProvider, ServerError
+from llmcache import (
+    CacheMissError,
+    InvalidRequestError,
+    NotFoundError,
+    OllamaProvider,
+    ProviderError,
+    ServerError,
+)
 from llmcache.errors import InvalidResponseError, StreamInterruptedError
 from llmcache.keys import TABLES, Verdict
 from llmcache.providers.base import Provider
@@ -20,7 +27,8 @@ from llmcache.testing import ProviderTests
 from llmcache.testing.upstream import Reply, Upstream, UpstreamRequest
 
 from .ollama_support import OllamaUpstream, host_of, ndjson, ollama_of, serving
-from .support import as_json, collect, final, stored
+from .support import SECRET, as_json, collect, final, stored
+from .test_secrets import check_clean
 
 
 class TestOllamaProvider(ProviderTests):
@@ -364,3 +372,49 @@ async def test_pictures_are_compared_by_their_bytes() -> None:
     one = provider._call([{"role": "user", "content": "q", "images": [b"png"]}], {})
     two = provider._call([{"role": "user", "content": "q", "images": ["cG5n\n"]}], {})
     assert one.request.key() == two.request.key()
+
+
+# --- secrets ----------------------------------------------------------------------------------
+
+
+async def _pulled(provider: OllamaProvider) -> None:
+    await provider.pull_model("x")
+
+
+ASKING: dict[str, Callable[[OllamaProvider], Awaitable[Any]]] = {
+    "complete": lambda provider: provider.complete("x", cache_response=True),
+    "stream": lambda provider: collect(provider.stream("x", cache_response=True)),
+    "generate": lambda provider: provider.generate("x", cache_response=True),
+    "generate_stream": lambda provider: collect(provider.generate_stream("x")),
+    "embed": lambda provider: provider.embed("x", cache_response=True),
+    "list_models": lambda provider: provider.list_models(),
+    "show": lambda provider: provider.show(),
+    "pull_model": _pulled,
+    "ensure_model": lambda provider: provider.ensure_model(),
+}
+
+
+@pytest.mark.parametrize("status", [401, 200])
+@pytest.mark.parametrize("name", ASKING)
+async def test_a_server_that_echoes_the_key_does_not_put_it_into_the_error(
+    name: str, status: int
+) -> None:
+    echo = Reply(status, as_json({"error": f"unauthorized: {SECRET}"}))
+    async with serving(echo, api_key=SECRET, attempts=1) as (provider, upstream):
+        assert SECRET not in repr(provider)
+        with pytest.raises(ProviderError) as raised:
+            await ASKING[name](provider)
+        check_clean(raised.value)
+        assert "unauthorized: [redacted]" in str(raised.value)
+        assert upstream.requests[0].headers["authorization"] == f"Bearer {SECRET}"
+
+
+async def test_the_key_is_in_no_entry(tmp_path: Path) -> None:
+    async with OllamaUpstream() as server:
+        options: dict[str, Any] = {"cache_backend": "fs", "cache_dir": tmp_path}
+        async with ollama_of(server, api_key=SECRET, pin_digest=True, **options) as provider:
+            for asking in list(ASKING.values())[:5]:
+                await asking(provider)
+    kept = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+    assert kept
+    assert not any(SECRET.encode() in data for data in kept)
