@@ -119,14 +119,13 @@ class OllamaProvider(HTTPProvider):
         await self._know(options)
         return await super().complete(messages, **options)
 
-    async def stream(
+    def stream(
         self, messages: MessageInput, **options: Unpack[CompletionOptions]
     ) -> AsyncGenerator[StreamEvent, None]:
         """Yield the answer as it arrives; see `CachedProvider.stream`."""
-        await self._know(options)
-        async with aclosing(super().stream(messages, **options)) as events:
-            async for event in events:
-                yield event
+        events = super().stream(messages, **options)
+        # Without a digest to know, nothing stands between a stream and its reader.
+        return events if self._digests is None else self._after_knowing(events, options)
 
     async def embed(self, inputs: Any, **options: Unpack[EmbeddingOptions]) -> EmbeddingResult:
         """Return a vector per text; see `CachedProvider.embed`."""
@@ -239,6 +238,14 @@ class OllamaProvider(HTTPProvider):
             return
         if always or any(options.get(name) for name in _CACHING):
             await self._digests.refresh()
+
+    async def _after_knowing(
+        self, events: AsyncGenerator[StreamEvent, None], options: Mapping[str, Any]
+    ) -> AsyncGenerator[StreamEvent, None]:
+        await self._know(options)
+        async with aclosing(events):
+            async for event in events:
+                yield event
 
     def _pinned(self, request: Request) -> Request:
         if self._digests is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 import tracemalloc
@@ -178,7 +179,8 @@ async def test_mutated_streams_over_http_store_the_right_answer_or_nothing(seed:
         for number, body in enumerate(bodies):
             events: list[Any] = []
             try:
-                events = await collect(provider.stream(str(number), cache_response=True))
+                async with asyncio.timeout(20):
+                    events = await collect(provider.stream(str(number), cache_response=True))
             except ProviderError:
                 lost += 1
             try:

@@ -20,7 +20,6 @@ from llmcache import (
     ServerError,
 )
 from llmcache.errors import InvalidResponseError, StreamInterruptedError
-from llmcache.keys import TABLES, Verdict
 from llmcache.providers.base import Provider
 from llmcache.providers.ollama_models import PullProgress
 from llmcache.testing import ProviderTests
@@ -309,69 +308,6 @@ async def test_a_pull_makes_the_tags_be_looked_up_anew() -> None:
         again = await provider.complete("q", cache_response=True)
         assert again.cache is not None
         assert again.cache.status == "miss"
-
-
-# --- keys -------------------------------------------------------------------------------------
-
-REQUESTS = {
-    "ollama.chat": ollama._types.ChatRequest,
-    "ollama.generate": ollama._types.GenerateRequest,
-}
-
-
-@pytest.mark.parametrize("kind", REQUESTS)
-def test_every_field_of_a_request_is_classified(kind: str) -> None:
-    assert sorted(TABLES[kind]) == sorted(REQUESTS[kind].model_fields)
-
-
-VALUES: dict[str, list[Any]] = {
-    "think": [True, False, "low"],
-    "format": ["json", {"type": "object", "properties": {"a": {}, "b": {}}}, {"type": "object", "properties": {"b": {}, "a": {}}}],
-    "options": [{"seed": 1}, {"seed": 2}, {"num_ctx": 1}, {"seed": True}],
-    "logprobs": [True, False],
-    "top_logprobs": [1, 2],
-    "tools": [[{"name": "f"}], [{"name": "g"}]],
-    "suffix": ["a", "b"],
-    "system": ["a", "b"],
-    "template": ["a", "b"],
-    "context": [[1], [2]],
-    "raw": [True, False],
-    "images": [["aGk="], ["aG8="]],
-    "width": [1, 2],
-    "height": [1, 2],
-    "steps": [1, 2],
-    "model": ["a", "b", "b:1"],
-    "keep_alive": [0, 5, "5m"],
-}  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("kind", "name"),
-    [(k, n) for k in REQUESTS for n in TABLES[k] if n not in {"messages", "prompt", "stream"}],
-)
-async def test_a_field_counts_as_the_table_says(kind: str, name: str) -> None:
-    provider: Any = OllamaProvider("base", cache_backend=None)
-    make = provider._call if kind == "ollama.chat" else provider._generate_call
-    keys = {make("q", {name: value}).request.key() for value in [None, *VALUES[name]]}
-    neutral = TABLES[kind][name].verdict is Verdict.NEUTRAL
-    assert len(keys) == (1 if neutral else 1 + len(VALUES[name]))
-
-
-@pytest.mark.parametrize("name", ["truncate", "dimensions", "options", "keep_alive", "model"])
-async def test_a_field_of_an_embedding_counts_unless_it_is_residency(name: str) -> None:
-    values = {**VALUES, "truncate": [True, False], "dimensions": [1, 2]}[name]
-    fields = set(ollama._types.EmbedRequest.model_fields)
-    assert fields == {"model", "input", "truncate", "options", "keep_alive", "dimensions"}
-    provider: Any = OllamaProvider("base", cache_backend=None)
-    keys = {provider._embed_call("q", {name: value}).requests[0].key() for value in [None, *values]}
-    assert len(keys) == (1 if name == "keep_alive" else 1 + len(values))
-
-
-async def test_pictures_are_compared_by_their_bytes() -> None:
-    provider: Any = OllamaProvider("base", cache_backend=None)
-    one = provider._call([{"role": "user", "content": "q", "images": [b"png"]}], {})
-    two = provider._call([{"role": "user", "content": "q", "images": ["cG5n\n"]}], {})
-    assert one.request.key() == two.request.key()
 
 
 # --- secrets ----------------------------------------------------------------------------------
