@@ -10,7 +10,7 @@ Three parts, and the cache, retries, typed errors, keys and streams come with th
    the last) and what the pieces add up to (`whole`: the answer as it comes unstreamed,
    read by the same `answer`). What is not whole is never stored.
 3. A provider says where the server is (`API`) and what a call sends (`_call`): a `Request`
-   whose body is the key, and an `HTTPCall` that posts it. `_completion_fields` are the
+   whose body is the key, and an `HTTPCall` that posts it. `_fields` are the
    options it understands; any other is refused before anything is sent.
 
 Then let the suite look at it: a subclass of `llmcache.testing.ProviderTests` with a fixture
@@ -89,7 +89,7 @@ class CohereDecoder(JSONStreamDecoder):
 class CohereProvider(HTTPProvider):
     """A client of Cohere's API, with the cache in front."""
 
-    _completion_fields = CALL_FIELDS | PLAIN | NAMES.keys()
+    _fields = CALL_FIELDS | PLAIN | NAMES.keys()
 
     def __init__(
         self, model: str, *, base_url: str = "https://api.cohere.com", api_key: str, **options: Any

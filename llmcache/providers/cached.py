@@ -35,7 +35,7 @@ _MOST_CONTROLS: Final = 1_000
 class CachedProvider(BaseProvider):
     """Turns calls into requests, and lets the cache answer them."""
 
-    _completion_fields: ClassVar[frozenset[str]] = COMPLETION_FIELDS
+    _fields: ClassVar[frozenset[str]] = COMPLETION_FIELDS
     """The options of a completion that the provider knows; others are refused."""
     _embedding_fields: ClassVar[frozenset[str]] = EMBEDDING_FIELDS
 
@@ -73,7 +73,7 @@ class CachedProvider(BaseProvider):
             CacheMissError: `mode="offline"`, and nothing stored answers.
             ProviderError: the provider failed; a subclass says how.
         """
-        control, rest = self._control(options, self._completion_fields)
+        control, rest = self._control(options, self._fields)
         return await self._cache.complete(self._call(messages, rest), control)
 
     async def stream(
@@ -88,7 +88,7 @@ class CachedProvider(BaseProvider):
             InvalidRequestError, CacheMissError, ProviderError: as `complete`; a
                 failure between two events comes after an `ERROR` event.
         """
-        control, rest = self._control(options, self._completion_fields)
+        control, rest = self._control(options, self._fields)
         async with aclosing(self._cache.stream(self._call(messages, rest), control)) as events:
             async for event in events:
                 yield event
@@ -108,7 +108,7 @@ class CachedProvider(BaseProvider):
         self, messages: MessageInput, **options: Unpack[CompletionOptions]
     ) -> Explanation:
         """Return whether this call is stored, and if not, what tells it from the nearest that is."""
-        control, rest = self._control(options, self._completion_fields)
+        control, rest = self._control(options, self._fields)
         request = self._call(messages, rest).request
         return await inspection.explain(
             self._cache.store, control.collection, request, control.sample

@@ -56,7 +56,7 @@ class OllamaProvider(HTTPProvider):
     or in `options`, as Ollama's own clients do.
     """
 
-    _completion_fields = CHAT_FIELDS
+    _fields = CHAT_FIELDS
     _embedding_fields = EMBED_FIELDS
 
     def __init__(

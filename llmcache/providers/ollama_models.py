@@ -16,10 +16,10 @@ from ..types._json import Json
 from .delivery import Delivery
 from .failures import embedded_error, error_from_json, snippet
 from .http import HTTPReply
-from .http_call import wire_events
 from .ollama_request import tagged
 from .openai_chat_answer import MALFORMED
 from .retry import Retry
+from .wire_events import wire_events
 
 __all__ = ["Digests", "ModelPull", "PullProgress", "installed", "json_of"]
 

@@ -44,7 +44,7 @@ class OpenAIProvider(HTTPProvider):
         result = await provider.complete("Hello", cache_response=True)
     """
 
-    _completion_fields = CHAT_OPTIONS
+    _fields = CHAT_OPTIONS
     _embedding_fields = EMBEDDING_OPTIONS
 
     def __init__(

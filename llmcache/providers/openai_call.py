@@ -15,10 +15,10 @@ from ..types import Recording, Usage, WireEvent
 from ..types._json import Json, thaw
 from .delivery import Delivery
 from .http import HTTPReply
-from .http_call import wire_events
 from .openai_chat import ChatDialect
 from .openai_embeddings import parse_vector, vector_recordings
 from .redaction import DiscreetDialect, Redaction
+from .wire_events import wire_events
 
 __all__ = ["ChatCall", "EmbeddingCall"]
 

@@ -104,7 +104,7 @@ class FakeProvider(CachedProvider):
     """
 
     name = _NAME
-    _completion_fields = CHAT_OPTIONS
+    _fields = CHAT_OPTIONS
     _embedding_fields = EMBEDDING_OPTIONS
 
     def __init__(  # noqa: PLR0913 - settings of a test double, all with defaults
