@@ -9,7 +9,17 @@ import json
 import random
 from typing import Any, Final
 
-__all__ = ["MODEL", "PROMPT", "TEXT", "answer", "body", "completion", "prose", "stream_chunks"]
+__all__ = [
+    "MODEL",
+    "PROMPT",
+    "TEXT",
+    "answer",
+    "body",
+    "completion",
+    "ollama_stream",
+    "prose",
+    "stream_chunks",
+]
 
 Json = dict[str, Any]
 
@@ -94,3 +104,20 @@ def stream_chunks(words: int, seed: int = 3) -> list[bytes]:
     chunks.append({**top, "choices": [], "usage": whole["usage"]})
     texts = [json.dumps(chunk, separators=(",", ":")) for chunk in chunks]
     return [f"data: {text}\n\n".encode() for text in [*texts, "[DONE]"]]
+
+
+def ollama_stream(words: int) -> bytes:
+    """Return an answer of so many words as Ollama streams it: lines of JSON."""
+    source = random.Random(4)
+    top: Json = {"model": "llama3", "created_at": "2026-11-21T12:00:00.314639Z"}
+    lines: list[Json] = [
+        {
+            **top,
+            "message": {"role": "assistant", "content": f"{source.choice(_WORDS)} "},
+            "done": False,
+        }
+        for _ in range(words)
+    ]
+    end = {"done_reason": "stop", "prompt_eval_count": 655, "eval_count": words}
+    lines.append({**top, "message": {"role": "assistant", "content": ""}, "done": True, **end})
+    return "".join(json.dumps(line) + "\n" for line in lines).encode()

@@ -13,7 +13,7 @@ import json
 import os
 import random
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -49,13 +49,13 @@ def recordings() -> Path | None:
     return folder if (folder / "manifest.json").is_file() else None
 
 
-def recorded(folder: Path) -> list[dict[str, Any]]:
-    """Return the successful exchanges of the endpoints that are known here."""
+def recorded(folder: Path, endpoints: Container[str] = _SUFFIXES) -> list[dict[str, Any]]:
+    """Return the successful exchanges of some endpoints, those that are known here by default."""
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     return [
         json.loads((folder / row["file"]).read_text(encoding="utf-8"))
         for row in manifest
-        if row["endpoint"] in _SUFFIXES and row["status"] == _OK
+        if row["endpoint"] in endpoints and row["status"] == _OK
     ]
 
 

@@ -13,8 +13,9 @@ from typing import Any, Final
 import orjson
 
 from llmcache import OpenAIProvider, StreamEventType
+from llmcache.providers.ollama_answer import OllamaDialect
 from llmcache.providers.openai_chat import ChatDialect
-from llmcache.providers.sse import SSEDecoder
+from llmcache.providers.sse import NDJSONDecoder, SSEDecoder
 from llmcache.testing.upstream import Reply, Upstream
 from llmcache.types import WireEvent
 
@@ -28,6 +29,7 @@ _GROUP: Final = "streams, per event"
 _LONGEST: Final = 5
 _MADE_UP: Final = "made up, 2,000 words"
 _RECORDED: Final = f"{_LONGEST} longest recorded"
+_RECORDED_OLLAMA: Final = "recorded"
 # What a network delivers at a time, more or less.
 _CHUNK: Final = 4_096
 
@@ -44,8 +46,18 @@ async def rows(options: Options) -> list[Row]:
     found: list[Row] = []
     for title, bodies in sources.items():
         found += await _decoding(title, bodies, rounds=5 if options.quick else 30)
+    lines = {_MADE_UP: [exchange.ollama_stream(2_000)]}
+    if folder is not None:
+        lines[_RECORDED_OLLAMA] = _recorded_lines(folder)
+    for title, bodies in lines.items():
+        found += await _lines(title, bodies, rounds=5 if options.quick else 30)
     found += await _replay(options, sources[_MADE_UP][0])
     return found
+
+
+def _recorded_lines(folder: Path) -> list[bytes]:
+    found = recorded(folder, {"ollama.chat"})
+    return [e["response"]["body"].encode() for e in found if e["stream"]]
 
 
 def _longest(folder: Path) -> list[bytes]:
@@ -61,8 +73,39 @@ async def _decoding(title: str, bodies: list[bytes], rounds: int) -> list[Row]:
     passes: dict[str, Pass] = {"ours": _ours, "floor": _floor}
     if util.find_spec("openai") is not None:
         passes["openai"] = _official()
+    samples = await _timed(passes, bodies, rounds)
+    row = partial(row_of, samples, group=_GROUP)
+    against: dict[str, Any] = {"against": "ours", "against_title": "llmcache"}
+    found = [
+        row("ours", title=f"llmcache: SSE + chat decoder ({title})", against="floor"),
+        row("floor", title="floor: split at blank lines + orjson.loads"),
+    ]
+    if "openai" in passes:
+        found.append(row("openai", title="openai SDK: Stream[ChatCompletionChunk]", **against))
+    return _with_rates(found)
+
+
+async def _lines(title: str, bodies: list[bytes], rounds: int) -> list[Row]:
+    """Return the time per line of an Ollama stream, ours and the official client's."""
+    passes: dict[str, Pass] = {"ours": _ours_ollama}
+    if util.find_spec("ollama") is not None:
+        passes["ollama"] = _official_ollama()
+    samples = await _timed(passes, bodies, rounds)
+    row = partial(row_of, samples, group=_GROUP)
+    found = [row("ours", title=f"llmcache: NDJSON + Ollama decoder ({title})")]
+    if "ollama" in passes:
+        against: dict[str, Any] = {"against": "ours", "against_title": "llmcache"}
+        against["bar"] = Bar("ratio", ">=", 0.8)
+        found.append(row("ollama", title="ollama client: Client.chat(stream=True)", **against))
+    return _with_rates(found)
+
+
+async def _timed(
+    passes: dict[str, Pass], bodies: list[bytes], rounds: int
+) -> dict[str, list[float]]:
+    """Return the microseconds per event of each pass, taken in turns."""
     # Streams of a few dozen events are too short for the clock: several passes a sample.
-    times = max(1, 2_000 // _ours(bodies))
+    times = max(1, 2_000 // passes["ours"](bodies))
 
     def turn(work: Pass) -> Turn:
         async def run(calls: int) -> list[float]:
@@ -76,15 +119,10 @@ async def _decoding(title: str, bodies: list[bytes], rounds: int) -> list[Row]:
         return run
 
     turns = {name: turn(work) for name, work in passes.items()}
-    samples = await interleave(turns, rounds=rounds, calls=2)
-    row = partial(row_of, samples, group=_GROUP)
-    against: dict[str, Any] = {"against": "ours", "against_title": "llmcache"}
-    found = [
-        row("ours", title=f"llmcache: SSE + chat decoder ({title})", against="floor"),
-        row("floor", title="floor: split at blank lines + orjson.loads"),
-    ]
-    if "openai" in turns:
-        found.append(row("openai", title="openai SDK: Stream[ChatCompletionChunk]", **against))
+    return await interleave(turns, rounds=rounds, calls=2)
+
+
+def _with_rates(found: list[Row]) -> list[Row]:
     for each in found:
         each.details["events_per_second"] = round(1e6 / (each.median or 1))
         each.note = f"{each.details['events_per_second']:,} events/s"
@@ -117,6 +155,37 @@ def _floor(bodies: list[bytes]) -> int:
                 if data != b"[DONE]":
                     orjson.loads(data)
     return events
+
+
+def _ours_ollama(bodies: list[bytes]) -> int:
+    events = 0
+    for body in bodies:
+        lines, decoder = NDJSONDecoder(), OllamaDialect().decoder()
+        for start in range(0, len(body), _CHUNK):
+            for line in lines.feed(body[start : start + _CHUNK]):
+                decoder.feed(WireEvent(line))
+                events += 1
+        decoder.finish()
+    return events
+
+
+def _official_ollama() -> Pass:
+    """Return a pass through the official client, over a transport that has the bytes at hand."""
+    import httpx  # noqa: PLC0415 - comes with the client, which is optional
+    import ollama  # noqa: PLC0415
+
+    def go(bodies: list[bytes]) -> int:
+        waiting = iter(bodies)
+
+        def answer(_: httpx.Request) -> httpx.Response:
+            body = next(waiting)
+            pieces = (body[start : start + _CHUNK] for start in range(0, len(body), _CHUNK))
+            return httpx.Response(200, content=pieces)
+
+        with ollama.Client(transport=httpx.MockTransport(answer)) as client:
+            return sum(sum(1 for _ in client.chat("m", stream=True)) for _ in bodies)
+
+    return go
 
 
 def _official() -> Pass:
@@ -174,9 +243,7 @@ async def _replay(options: Options, body: bytes) -> list[Row]:
         row("memory", title=f"replay, memory tier ({_MADE_UP})"),
         row("filesystem", title=f"replay, filesystem ({_MADE_UP})"),
     ]
-    for each in found:
-        each.details["events_per_second"] = round(1e6 / (each.median or 1))
-        each.note = f"{each.details['events_per_second']:,} events/s"
+    _with_rates(found)
     bar = Bar("median", "==", len(found))
     return [*found, Row(_GROUP, "calls upstream for all replays", "calls", calls, bar=bar)]
 

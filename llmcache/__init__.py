@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from .providers.base import BaseProvider as BaseProvider
     from .providers.base import Provider as Provider
     from .providers.measured import MeasuredStream as MeasuredStream
+    from .providers.ollama import OllamaProvider as OllamaProvider
     from .providers.openai import OpenAIProvider as OpenAIProvider
     from .stats import CallStats as CallStats
     from .streaming.adapters import BufferingAdapter as BufferingAdapter
@@ -135,6 +136,7 @@ _HOMES = {
     "ModelRegistry": "models",
     "Native": "types",
     "NotFoundError": "errors",
+    "OllamaProvider": "providers.ollama",
     "OpenAIProvider": "providers.openai",
     "OverloadedError": "errors",
     "PermissionDeniedError": "errors",
@@ -211,6 +213,7 @@ __all__ = [
     "ModelRegistry",
     "Native",
     "NotFoundError",
+    "OllamaProvider",
     "OpenAIProvider",
     "OverloadedError",
     "PermissionDeniedError",

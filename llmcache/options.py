@@ -14,6 +14,7 @@ from .errors import InvalidRequestError
 from .types._json import Json
 
 __all__ = [
+    "CALL_FIELDS",
     "COMPLETION_FIELDS",
     "CONTROL_FIELDS",
     "EMBEDDING_FIELDS",
@@ -124,6 +125,19 @@ class CompletionOptions(ControlOptions, TransportOptions, total=False):
     prompt_cache_options: Mapping[str, Any] | None
     prompt_cache_retention: str | None
     stream_options: Mapping[str, Any] | None
+    think: bool | str | None
+    """Ollama: whether the model thinks first, or how hard (`low`, `medium`, `high`)."""
+    format: Any
+    """Ollama: `json`, a JSON Schema, or a pydantic model; as `response_format`."""
+    options: Mapping[str, Any] | None
+    """Ollama: runtime parameters (`mirostat`, `num_gpu`, …); those below go among them."""
+    keep_alive: float | str | None
+    """Ollama: how long the model stays loaded: seconds, or a duration such as `5m`."""
+    top_k: int | None
+    min_p: float | None
+    num_ctx: int | None
+    num_predict: int | None
+    repeat_penalty: float | None
 
 
 class EmbeddingOptions(ControlOptions, TransportOptions, total=False):
@@ -133,10 +147,20 @@ class EmbeddingOptions(ControlOptions, TransportOptions, total=False):
     dimensions: int | None
     encoding_format: Literal["float", "base64"] | None
     user: str | None
+    truncate: bool | None
+    """Ollama: whether a text longer than the model's context is cut. Default there: True."""
+    options: Mapping[str, Any] | None
+    """Ollama: runtime parameters, such as `num_ctx`."""
+    keep_alive: float | str | None
+    """Ollama: how long the model stays loaded."""
 
 
 # The salt is part of what is asked: it goes with the request, into the key.
 CONTROL_FIELDS: Final = frozenset(ControlOptions.__annotations__) - {"salt"}
+CALL_FIELDS: Final = frozenset(
+    {**ControlOptions.__annotations__, **TransportOptions.__annotations__, "model": str}
+)
+"""What a call of any kind can say."""
 COMPLETION_FIELDS: Final = frozenset(CompletionOptions.__annotations__)
 EMBEDDING_FIELDS: Final = frozenset(EmbeddingOptions.__annotations__)
 

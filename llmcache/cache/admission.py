@@ -56,6 +56,12 @@ _FAILED: Final = frozenset(
     "error abort aborted cancelled timeout network_error insufficient_system_resource "
     "malformed_function_call function_call_filter".split()
 )
+# Ollama's, for a request without a prompt: the model was loaded, or taken out of memory.
+_UNASKED: Final = frozenset({"load", "unload"})
+_REFUSED: Final = (
+    (_FILTERED, "the content filter cut the answer"),
+    (_UNASKED, "nothing was asked: the model was only loaded or unloaded"),
+)
 
 
 def refusal(result: CompletionResult, *, store_truncated: bool) -> str | None:
@@ -70,8 +76,9 @@ def refusal(result: CompletionResult, *, store_truncated: bool) -> str | None:
     if not all(isinstance(reason, str | None) for reason in reasons):
         return "a finish reason is no text"
     given = {reason.partition(":")[0].lower() for reason in reasons if reason}
-    if given & _FILTERED:
-        return "the content filter cut the answer"
+    for named, why in _REFUSED:
+        if given & named:
+            return why
     if given & _FAILED:
         return f"the answer ended in trouble: {', '.join(sorted(given & _FAILED))}"
     if not store_truncated and given & _TRUNCATED:

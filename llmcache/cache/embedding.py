@@ -10,7 +10,7 @@ from decimal import Decimal
 from functools import partial
 from typing import NamedTuple, TypeVar
 
-from ..errors import InvalidRequestError, ProviderError
+from ..errors import CacheMissError, InvalidRequestError, ProviderError
 from ..keys.canonical import digest
 from ..prices import priced_usage
 from ..providers.base import EmbedCall
@@ -81,10 +81,14 @@ class Embedder:
         """
         _check_samples(control)
         call = call.snapshot()  # others run meanwhile, and may change what they passed in
-        if not control.reads and not control.writes:
+        reason = _bypass_reason(call, control)
+        if reason is not None:
+            if not control.calls:
+                key = call.requests[0].key(control.sample)
+                raise CacheMissError(key, collection=control.collection, reason=reason)
             recordings = await call.send(range(len(call.requests)))
             self._delivery.counters.bypassed += 1
-            info = CacheInfo("bypass", reason="cache_response=False", items=len(recordings))
+            info = CacheInfo("bypass", reason=reason, items=len(recordings))
             bare: dict[int, _Parsed] = {}
             for index, recording in enumerate(recordings):
                 vector, usage, model = call.parse(recording)
@@ -244,6 +248,12 @@ class Embedder:
     async def _reject(self, collection: str, entries: Sequence[CacheEntry]) -> bool:
         removed = [await self._delivery.reject(collection, entry) for entry in entries]
         return any(removed)
+
+
+def _bypass_reason(call: EmbedCall, control: Control) -> str | None:
+    if not control.reads and not control.writes:
+        return "cache_response=False"
+    return call.requests[0].bypass()
 
 
 def _check_samples(control: Control) -> None:

@@ -110,6 +110,7 @@ def answer_of(entry: CacheEntry) -> Answer:
     """Return the answer in an entry; `problem` where this version does not understand it."""
     from ..cache.recording import parse_entry  # noqa: PLC0415 - `--help` needs no parser
     from ..errors import LLMCacheError  # noqa: PLC0415 - as above
+    from ..providers.ollama_answer import OLLAMA_KINDS, OllamaDialect  # noqa: PLC0415 - as above
     from ..providers.openai_chat import ChatDialect  # noqa: PLC0415 - as above
     from ..providers.openai_embeddings import parse_vector  # noqa: PLC0415 - as above
 
@@ -119,6 +120,9 @@ def answer_of(entry: CacheEntry) -> Answer:
             return Answer(dimensions=len(vector), usage=usage)
         if entry.kind == ChatDialect.kind:
             completion = parse_entry(entry, ChatDialect("stored"))
+            return Answer(completion, usage=completion.usage)
+        if entry.kind in OLLAMA_KINDS:
+            completion = parse_entry(entry, OllamaDialect(entry.kind, "stored"))
             return Answer(completion, usage=completion.usage)
     except LLMCacheError as error:
         return Answer(problem=str(error))
@@ -132,10 +136,14 @@ def request_of(entry: CacheEntry) -> Mapping[str, Any] | None:
 
 
 def raw_bytes(entry: CacheEntry) -> bytes:
-    """Return what the provider sent: the body as it was, or the stream's events framed as SSE."""
+    """Return what the provider sent: the body as it was, or the stream's events framed as they came."""
+    from ..providers.ollama_answer import OLLAMA_KINDS  # noqa: PLC0415 - `--help` needs no parser
+
     recording = entry.recording
     if recording.events is None:
         return recording.body or b""
+    if entry.kind in OLLAMA_KINDS:
+        return b"".join(event.data + b"\n" for event in recording.events)
     pieces: list[bytes] = []
     for event in recording.events:
         if event.event is not None:

@@ -97,7 +97,8 @@ class Request(NamedTuple):
     - `kind`: the wire API (a name in `rules.TABLES`).
     - `endpoint`: from `normalize_endpoint`; `base_url` spelled differently is the same.
     - `body`: the wire body as it will be sent, without delivery fields.
-    - `api`: headers that change behaviour (`anthropic-version`, sorted `anthropic-beta`).
+    - `api`: headers that change behaviour (`anthropic-version`, sorted `anthropic-beta`),
+      versions of what answers. One that is `None` is not known: the request is not cached.
     - `tenant`, `salt`: separate namespaces that the caller chooses; text.
 
     A named tuple: every call makes one, and a frozen dataclass costs four times as much.
@@ -149,6 +150,9 @@ class Request(NamedTuple):
 
     def bypass(self) -> str | None:
         """Return why this request must not be cached, `None` when it may."""
+        if self.api and None in self.api.values():
+            unknown = next(name for name, value in self.api.items() if value is None)
+            return f"the {unknown} of what answers is not known"
         reason = no_answer(self.kind, self.body)
         if reason is None and self.rules.stateful_ttl is None:
             reason = server_state(self.kind, self.body)

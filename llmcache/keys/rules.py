@@ -206,12 +206,15 @@ _OLLAMA_CHAT: Final[Mapping[str, Field]] = {
 _OLLAMA_GENERATE: Final[Mapping[str, Field]] = {
     **{name: rule for name, rule in _OLLAMA_CHAT.items() if name not in {"messages", "tools"}},
     "context": _key("the prompt"),
+    "height": _key(_SHAPES),
     "images": _same("compared by their bytes"),
     "prompt": _key("the prompt"),
     "raw": _key("turns the template off"),
+    "steps": _key(_SHAPES),
     "suffix": _key("the prompt"),
     "system": _key("the prompt"),
     "template": _key("the prompt"),
+    "width": _key(_SHAPES),
 }
 
 _COMPLETIONS: Final[Mapping[str, Field]] = {

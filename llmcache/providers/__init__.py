@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .base import BaseProvider as BaseProvider
     from .base import Provider as Provider
     from .cached import CachedProvider as CachedProvider
+    from .ollama import OllamaProvider as OllamaProvider
     from .openai import OpenAIProvider as OpenAIProvider
 
 # The clients stand above the cache, which stands above the wire: loading them here at once
@@ -22,6 +23,7 @@ _HOMES = {
     "CachedProvider": "cached",
     "CompletionResult": "..types",
     "EmbeddingResult": "..types",
+    "OllamaProvider": "ollama",
     "OpenAIProvider": "openai",
     "Provider": "base",
     "StreamEvent": "..types",
@@ -32,6 +34,7 @@ __all__ = [
     "CachedProvider",
     "CompletionResult",
     "EmbeddingResult",
+    "OllamaProvider",
     "OpenAIProvider",
     "Provider",
     "StreamEvent",

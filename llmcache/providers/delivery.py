@@ -27,6 +27,10 @@ class Delivery:
     stats: CallStats | None = None
     """Who wants to know how the journey went."""
 
+    async def get(self) -> HTTPReply:
+        """Return what is there."""
+        return await self.transport.get(self.url, retry=self.retry, timeout=self.timeout)
+
     async def post(self, body: Mapping[str, Json]) -> HTTPReply:
         """Return the response to `body`."""
         reply = await self.transport.post(

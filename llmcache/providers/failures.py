@@ -79,7 +79,12 @@ _BY_TYPE: Final[Mapping[str, type[ProviderError]]] = {
 # Another attempt may find these gone.
 _PASSING: Final = (RateLimitError, ServerError, ConflictError, ConnectionFailedError)
 _LASTING: Final = (QuotaExceededError, InvalidResponseError)
-_TOO_LONG: Final = ("maximum context length", "prompt is too long", "context window")
+_TOO_LONG: Final = (
+    "maximum context length",
+    "prompt is too long",
+    "context window",
+    "exceeds the context length",  # Ollama
+)
 _SERVER_ERRORS: Final = 500
 _CLIENT_ERRORS: Final = 400
 _ERROR_STATUS: Final = re.compile(r"[45][0-9][0-9]")

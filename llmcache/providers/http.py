@@ -158,6 +158,26 @@ class HTTPTransport:
 
         return await self._attempts(attempt, retry)
 
+    async def get(
+        self,
+        url: str,
+        *,
+        retry: Retry,
+        timeout: float | None = None,  # noqa: ASYNC109 - httpx's own, per phase
+    ) -> HTTPReply:
+        """Return what is at `url`.
+
+        Raises:
+            ProviderError: as `post`.
+        """
+        sent = self._sent_headers(None)
+
+        async def attempt() -> HTTPReply:
+            async with self._opened(url, None, sent, timeout) as response:
+                return await self._read(response)
+
+        return await self._attempts(attempt, retry)
+
     async def stream(
         self,
         url: str,
@@ -228,11 +248,14 @@ class HTTPTransport:
     async def _opened(
         self,
         url: str,
-        content: bytes,
+        content: bytes | None,
         headers: Mapping[str, str],
         timeout: float | None,  # noqa: ASYNC109 - httpx's own, per phase
     ) -> AsyncGenerator[Any, None]:
-        """Hold a connection; yield the open response to a request, once it is a success."""
+        """Hold a connection; yield the open response to a request, once it is a success.
+
+        Without `content` the request is a GET.
+        """
         client = self._client()
         async with self._places:
             if client.is_closed:  # while this call waited
@@ -240,8 +263,9 @@ class HTTPTransport:
                 raise ConnectionFailedError(message, provider=self.provider)
             with self.translated(ConnectionFailedError):
                 options = self._time_out(client, timeout)
+                method = "GET" if content is None else "POST"
                 request = client.build_request(
-                    "POST", url, content=content, headers=headers, **options
+                    method, url, content=content, headers=headers, **options
                 )
                 response = await send(client, request, self._library)
             try:

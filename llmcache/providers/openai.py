@@ -14,8 +14,8 @@ from ..types._json import Json
 from .delivery import Delivery
 from .http_provider import API, HTTPProvider, ProviderOptions, check_texts
 from .openai_call import ChatCall, EmbeddingCall
-from .openai_chat import ChatDialect, chat_body
-from .openai_embeddings import embedding_body, embedding_inputs
+from .openai_chat import CHAT_OPTIONS, ChatDialect, chat_body
+from .openai_embeddings import EMBEDDING_OPTIONS, embedding_body, embedding_inputs
 
 __all__ = ["OpenAIProvider"]
 
@@ -43,6 +43,9 @@ class OpenAIProvider(HTTPProvider):
     async with OpenAIProvider(model="gpt-5-nano", cache_dir="./cache") as provider:
         result = await provider.complete("Hello", cache_response=True)
     """
+
+    _fields = CHAT_OPTIONS
+    _embedding_fields = EMBEDDING_OPTIONS
 
     def __init__(
         self,

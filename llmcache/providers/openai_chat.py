@@ -13,7 +13,7 @@ from typing import Any, Final
 import orjson
 
 from ..errors import InvalidRequestError, InvalidResponseError
-from ..options import checked_object
+from ..options import CALL_FIELDS, checked_object
 from ..types import CompletionResult, Message, MessageInput, Native
 from ..types._json import Json
 from .failures import snippet
@@ -21,7 +21,7 @@ from .openai_chat_answer import parse_completion
 from .openai_chat_format import wire_response_format
 from .openai_chat_stream import ChatStreamDecoder
 
-__all__ = ["CHAT_FIELDS", "ChatDialect", "chat_body", "wire_messages"]
+__all__ = ["CHAT_FIELDS", "CHAT_OPTIONS", "ChatDialect", "chat_body", "wire_messages"]
 
 CHAT_FIELDS: Final = frozenset(
     "audio frequency_penalty function_call functions logit_bias logprobs "
@@ -31,6 +31,10 @@ CHAT_FIELDS: Final = frozenset(
     "temperature top_logprobs top_p user verbosity web_search_options".split()
 )
 """Options that go onto the wire as they are."""
+CHAT_OPTIONS: Final = (
+    CALL_FIELDS | CHAT_FIELDS | {"max_tokens", "response_format", "tool_choice", "tools"}
+)
+"""Options that a chat completion knows."""
 
 # Models that reject `max_tokens`: https://platform.openai.com/docs/guides/reasoning
 _REASONING_MODEL: Final = re.compile(r"(gpt-5|o\d)")

@@ -19,7 +19,7 @@ from typing import Any, Final
 import orjson
 
 from ..errors import InvalidRequestError, InvalidResponseError
-from ..options import checked_object
+from ..options import CALL_FIELDS, checked_object
 from ..types import Recording, Usage
 from ..types._json import Json
 from .failures import snippet
@@ -27,9 +27,18 @@ from .http import HTTPReply
 from .openai_chat_answer import MALFORMED
 from .usage import parse_usage
 
-__all__ = ["embedding_body", "embedding_inputs", "parse_vector", "vector_recordings"]
+__all__ = [
+    "EMBEDDING_OPTIONS",
+    "embedding_body",
+    "embedding_inputs",
+    "parse_vector",
+    "recorded",
+    "vector_recordings",
+]
 
 _FIELDS: Final = ("dimensions", "encoding_format", "user")
+EMBEDDING_OPTIONS: Final = CALL_FIELDS | frozenset(_FIELDS)
+"""Options that an embedding knows."""
 _FLOAT32, _FLOAT64 = "<f4", "<f8"
 _CODES: Final = {_FLOAT32: "f", _FLOAT64: "d"}
 _NUMBERS: Final = frozenset({int, float})
@@ -101,14 +110,29 @@ def vector_recordings(reply: HTTPReply, inputs: Sequence[Json], provider: str) -
         if [item["index"] for item in items] != list(range(len(inputs))):
             msg = f"{len(items)} embeddings for {len(inputs)} inputs"
             raise ValueError(msg)
-        usages = _shares(data.get("usage") or {}, inputs)
-        return [
-            _recording(item["embedding"], data.get("model"), usage, reply.kept_headers)
-            for item, usage in zip(items, usages, strict=True)
-        ]
+        vectors = [item["embedding"] for item in items]
+        return recorded(vectors, data.get("model"), data.get("usage") or {}, inputs, reply)
     except MALFORMED as error:
         message = f"not embeddings ({error}): {snippet(reply.body)}"
         raise InvalidResponseError(message, provider=provider, status=reply.status) from error
+
+
+def recorded(
+    vectors: Sequence[Json],
+    model: Json,
+    usage: Mapping[str, Any],
+    inputs: Sequence[Json],
+    reply: HTTPReply,
+) -> list[Recording]:
+    """Return a recording per vector, with its share of the usage of them all.
+
+    Raises:
+        ValueError, TypeError, …: one of `MALFORMED`: no vectors, or not one per input.
+    """
+    return [
+        _recording(vector, model, share, reply.kept_headers)
+        for vector, share in zip(vectors, _shares(usage, inputs), strict=True)
+    ]
 
 
 def _recording(

@@ -5,8 +5,9 @@ with one difference: an event that the stream's end cuts before its blank line i
 still returned by `flush`, because some servers leave the last blank line out.
 Whether an answer is complete is decided by its terminal marker, not here.
 
-Lines end at CR, LF or CRLF bytes and nowhere else: `str.splitlines` would also
-split at U+2028 and U+0085, which occur inside JSON text. Nothing is decoded
+The lines of events end at CR, LF or CRLF bytes, those of JSON at LF (a CR before it is
+white space), and nowhere else: `str.splitlines` would also split at U+2028 and U+0085,
+which occur inside JSON text. Nothing is decoded
 before a line is whole, so a character split between two chunks is safe.
 """
 
@@ -40,8 +41,9 @@ class ServerSentEvent(NamedTuple):
 class _LineDecoder:
     """Splits chunks of bytes into lines."""
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self, max_bytes: int, *, ends_at_cr: bool = True) -> None:
         self._max_bytes = max_bytes
+        self._ends_at_cr = ends_at_cr
         # The unfinished line, as it came: joining it on every chunk would be quadratic.
         self._pieces: list[bytes] = []
         self._size = 0
@@ -56,13 +58,14 @@ class _LineDecoder:
             # The CR has ended its line already; this is the other half of a CRLF.
             chunk = chunk.removeprefix(b"\n")
             self._after_cr = False
-        if b"\n" not in chunk and b"\r" not in chunk:
+        has_cr = self._ends_at_cr and b"\r" in chunk
+        if b"\n" not in chunk and not has_cr:
             self._keep(chunk)
             return []
         data = b"".join((*self._pieces, chunk))
         self._pieces, self._size = [], 0
-        self._after_cr = data.endswith(b"\r")
-        lines = _LINE_END.split(data) if b"\r" in data else data.split(b"\n")
+        self._after_cr = has_cr and data.endswith(b"\r")
+        lines = _LINE_END.split(data) if has_cr else data.split(b"\n")
         self._keep(lines.pop())
         if len(data) > self._max_bytes:
             self._check(max(map(len, lines)))
@@ -156,7 +159,7 @@ class NDJSONDecoder:
 
     def __init__(self, *, max_bytes: int = MAX_LINE_BYTES) -> None:
         """`max_bytes` bounds a line."""
-        self._lines = _LineDecoder(max_bytes)
+        self._lines = _LineDecoder(max_bytes, ends_at_cr=False)
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """Return the lines that `chunk` completes."""

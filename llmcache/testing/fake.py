@@ -32,8 +32,13 @@ from ..keys import DEFAULT_RULES, KeyRules, Request
 from ..providers.cached import CachedProvider
 from ..providers.failures import error_from_response
 from ..providers.http import HTTPReply
-from ..providers.openai_chat import ChatDialect, chat_body
-from ..providers.openai_embeddings import embedding_inputs, parse_vector, vector_recordings
+from ..providers.openai_chat import CHAT_OPTIONS, ChatDialect, chat_body
+from ..providers.openai_embeddings import (
+    EMBEDDING_OPTIONS,
+    embedding_inputs,
+    parse_vector,
+    vector_recordings,
+)
 from ..providers.outgoing import encode_body
 from ..types import (
     CompletionResult,
@@ -99,6 +104,8 @@ class FakeProvider(CachedProvider):
     """
 
     name = _NAME
+    _fields = CHAT_OPTIONS
+    _embedding_fields = EMBEDDING_OPTIONS
 
     def __init__(  # noqa: PLR0913 - settings of a test double, all with defaults
         self,

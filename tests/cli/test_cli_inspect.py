@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from llmcache import CompletionResult, OpenAIProvider
+from llmcache import CompletionResult, OllamaProvider, OpenAIProvider
 from llmcache.cache import open_cache
 from llmcache.cli.output import clean
 from llmcache.providers.openai_chat import ChatDialect
@@ -159,6 +159,37 @@ def test_the_raw_stream_replays_to_the_same_answer(run: Callable[..., Any], fill
     assert decoder.finish() == filled.results["streamed"]
     found = run("show", filled.key("streamed"), "--json").json
     assert found["events"] == ran.out.count("data: ")
+
+
+async def test_ollamas_answers_are_shown_and_its_streams_are_lines(
+    run: Callable[..., Any], filled: Any
+) -> None:
+    top = {"model": "m", "created_at": "now"}
+    pieces = [{**top, "message": {"content": text}, "done": False} for text in ("Hel", "lo")]
+    ends = {"done": True, "done_reason": "stop"}
+    lines = [json.dumps(each) for each in [*pieces, {**top, **ends, "message": {"content": ""}}]]
+    body = "".join(f"{line}\n" for line in lines)
+    generated = json.dumps({**top, **ends, "response": "Once"})
+
+    def answer(request: Any) -> Reply:
+        return Reply(body=(body if request.path == "/api/chat" else generated).encode())
+
+    async with Upstream(answer) as upstream:
+        url = upstream.base_url.removesuffix("/v1")
+        async with OllamaProvider("m", base_url=url, cache_dir=filled.folder) as provider:
+            events = [event async for event in provider.stream("q", cache_response=True)]
+            whole = await provider.generate("p", cache_response=True)
+
+    def look() -> list[Any]:
+        shown = [
+            run("show", info.key, "--json").json for info in (events[-1].data.cache, whole.cache)
+        ]
+        return [*shown, run("show", events[-1].data.cache.key, "--raw").out]
+
+    chat, prompt, raw = await asyncio.to_thread(look)
+    assert (chat["kind"], chat["answer"]["content"]) == ("ollama.chat", "Hello")
+    assert (prompt["kind"], prompt["answer"]["content"]) == ("ollama.generate", "Once")
+    assert raw == body
 
 
 def test_a_vector_is_shown_by_its_size(

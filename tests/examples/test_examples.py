@@ -16,6 +16,8 @@ from llmcache.testing.upstream import DemoUpstream
 
 FOLDER = Path(__file__).resolve().parents[2] / "examples"
 NAMES = sorted(path.name for path in FOLDER.glob("*.py"))
+# Those that ask a chat-completions server; the other brings its own.
+CHATS = [name for name in NAMES if name != "adding_a_provider.py"]
 SECRET = "sk-test-secret-that-nobody-may-see"
 
 
@@ -40,6 +42,7 @@ async def _run(name: str, folder: Path, **variables: str) -> str:
 
 def test_the_examples_are_those_that_the_readme_promises() -> None:
     assert set(NAMES) >= {
+        "adding_a_provider.py",
         "basic_completions_fs_cache.py",
         "embeddings_with_cache.py",
         "provider_streaming.py",
@@ -55,7 +58,7 @@ async def test_an_example_runs_by_itself(name: str, tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} <= {"cache"}
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CHATS)
 async def test_an_example_asks_the_server_of_the_environment(
     name: str, tmp_path: Path, upstream: DemoUpstream
 ) -> None:
@@ -65,6 +68,17 @@ async def test_an_example_asks_the_server_of_the_environment(
     assert SECRET not in out
     for path in tmp_path.rglob("*"):
         assert not path.is_file() or SECRET.encode() not in path.read_bytes()
+
+
+async def test_adding_a_provider(tmp_path: Path) -> None:
+    out = await _run("adding_a_provider.py", tmp_path)
+    assert re.findall(r"(?m)^(miss|hit) +You said: (.*)$", out) == [
+        ("miss", "Hello"),
+        ("hit", "Hello"),
+        ("miss", "Hello again"),
+    ]
+    assert "token token token token done" in out
+    assert len((FOLDER / "adding_a_provider.py").read_text().splitlines()) < 150
 
 
 async def test_simple_generation(tmp_path: Path, upstream: DemoUpstream) -> None:

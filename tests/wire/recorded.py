@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llmcache.options import COMPLETION_FIELDS, EMBEDDING_FIELDS
+from llmcache.providers.openai_chat import CHAT_OPTIONS
+from llmcache.providers.openai_embeddings import EMBEDDING_OPTIONS
 from llmcache.testing.upstream import Reply
 
 # The bodies are stored decoded: these headers would describe another form of them.
@@ -90,7 +91,7 @@ class Exchange:
         for name, value in self.asked.items():
             if name in {"messages", "stream"}:
                 continue
-            known = name in COMPLETION_FIELDS and value is not None
+            known = name in CHAT_OPTIONS and value is not None
             if name == "tools" and self.has_typeless_tools:
                 known = False
             (options if known else extra)[name] = value
@@ -99,8 +100,8 @@ class Exchange:
     def embedding(self) -> tuple[Any, dict[str, Any]]:
         """Return the inputs and the options that make our provider send the same request."""
         rest = {name: value for name, value in self.asked.items() if name != "input"}
-        options = {name: value for name, value in rest.items() if name in EMBEDDING_FIELDS}
-        extra = {name: value for name, value in rest.items() if name not in EMBEDDING_FIELDS}
+        options = {name: value for name, value in rest.items() if name in EMBEDDING_OPTIONS}
+        extra = {name: value for name, value in rest.items() if name not in EMBEDDING_OPTIONS}
         return self.asked["input"], {**options, "extra_body": extra}
 
 

@@ -1,0 +1,294 @@
+"""`OllamaProvider`: models on one's own machine, by Ollama's own API."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any, Final, Unpack
+from urllib.parse import urlsplit
+
+from ..cache.inspection import Explanation
+from ..errors import ProviderError
+from ..keys import Request, normalize_endpoint
+from ..options import CompletionOptions, EmbeddingOptions
+from ..settings import environment
+from ..types import CompletionResult, EmbeddingResult, MessageInput, StreamEvent
+from ..types._json import FrozenDict, Json
+from .delivery import Delivery
+from .http_call import Framing, HTTPCall
+from .http_provider import API, HTTPProvider, ProviderOptions, check_texts
+from .ollama_answer import CHAT, GENERATE, OllamaDialect, ollama_vectors
+from .ollama_models import Digests, ModelPull, installed, json_of
+from .ollama_request import (
+    CHAT_FIELDS,
+    EMBED_FIELDS,
+    GENERATE_FIELDS,
+    GenerateOptions,
+    chat_body,
+    embed_body,
+    embed_inputs,
+    generate_body,
+    tagged,
+)
+from .openai_call import EmbeddingCall
+from .retry import Retry, check_time_out
+
+__all__ = ["OllamaProvider"]
+
+_NAME: Final = "ollama"
+_HOST: Final = "127.0.0.1"
+_PORT: Final = 11_434
+# The server streams unless it is told not to.
+_FRAMING: Final = Framing(FrozenDict({"stream": False}), FrozenDict({"stream": True}), lines=True)
+_DIGEST_SECONDS: Final = 60.0
+_CACHING: Final = ("cache_response", "rewrite_cache", "regen_cache")
+
+
+class OllamaProvider(HTTPProvider):
+    """A client of an Ollama server, with the cache in front.
+
+    async with OllamaProvider(model="qwen2.5:3b") as provider:
+        await provider.ensure_model("qwen2.5:3b")
+        result = await provider.complete("Hello", cache_response=True)
+
+    Sampling parameters are given by name (`temperature`, `max_tokens`, `num_ctx`, …)
+    or in `options`, as Ollama's own clients do.
+    """
+
+    _fields = CHAT_FIELDS
+    _embedding_fields = EMBED_FIELDS
+
+    def __init__(
+        self,
+        model: str | Any = "qwen2.5:3b",
+        *,
+        base_url: str | None = None,
+        host: str | None = None,
+        api_key: str | None = None,
+        pin_digest: bool = False,
+        digest_seconds: float = _DIGEST_SECONDS,
+        **options: Unpack[ProviderOptions],
+    ) -> None:
+        """Connect nothing yet: the first call that needs the server does.
+
+        Args:
+            model: the default model's name, or a model profile.
+            base_url: where the server is; defaults to `OLLAMA_HOST`, then this machine.
+                As there, `host`, `host:port` and `:port` will do.
+            host: the same, by the name that Ollama's own clients have for it.
+            api_key: for ollama.com; defaults to `OLLAMA_API_KEY`.
+            pin_digest: put what the model's tag stands for into the key: a tag can be
+                moved, and answers of the model that it named before are then misses.
+                Calls that use the cache look it up, at most once in `digest_seconds`;
+                while the server does not say, they go past the cache. `mode="offline"`
+                asks nobody: what was known last counts.
+            digest_seconds: how long a tag is taken to stand for what it did.
+            options: where answers are kept, and how requests travel: `ProviderOptions`.
+
+        Raises:
+            ConfigurationError, InvalidRequestError, TypeError: as `HTTPProvider`.
+        """
+        check_texts(api_key=api_key, base_url=base_url, host=host)
+        check_time_out(digest_seconds)
+        url = _address(base_url or host or environment("OLLAMA_HOST") or "")
+        key = api_key or environment("OLLAMA_API_KEY")
+        headers = {"authorization": f"Bearer {key}"} if key else {}
+        self._spoken = {kind: OllamaDialect(kind, _NAME) for kind in (CHAT, GENERATE)}
+        super().__init__(model, API(_NAME, url, headers), list(self._spoken.values()), options)
+        self._chat = self._place("chat")
+        self._generate = self._place("generate")
+        self._embed = self._place("embed")
+        self._endpoints = {
+            kind: normalize_endpoint(place.url)
+            for kind, place in {
+                CHAT: self._chat,
+                GENERATE: self._generate,
+                "embedding": self._embed,
+            }.items()
+        }
+        self._tags = self._place("tags")
+        self._digests = Digests(self._tags, digest_seconds) if pin_digest else None
+
+    # --- calls ------------------------------------------------------------------------------
+
+    async def complete(
+        self, messages: MessageInput, **options: Unpack[CompletionOptions]
+    ) -> CompletionResult:
+        """Return the answer to `messages`; see `CachedProvider.complete`."""
+        await self._know(options)
+        return await super().complete(messages, **options)
+
+    def stream(
+        self, messages: MessageInput, **options: Unpack[CompletionOptions]
+    ) -> AsyncGenerator[StreamEvent, None]:
+        """Yield the answer as it arrives; see `CachedProvider.stream`."""
+        events = super().stream(messages, **options)
+        # Without a digest to know, nothing stands between a stream and its reader.
+        return events if self._digests is None else self._after_knowing(events, options)
+
+    async def embed(self, inputs: Any, **options: Unpack[EmbeddingOptions]) -> EmbeddingResult:
+        """Return a vector per text; see `CachedProvider.embed`."""
+        await self._know(options)
+        return await super().embed(inputs, **options)
+
+    async def explain(
+        self, messages: MessageInput, **options: Unpack[CompletionOptions]
+    ) -> Explanation:
+        """Return whether this call is stored; see `CachedProvider.explain`."""
+        await self._know(options, always=True)
+        return await super().explain(messages, **options)
+
+    async def generate(self, prompt: str, **options: Unpack[GenerateOptions]) -> CompletionResult:
+        """Return what the model writes after `prompt`, by `/api/generate`; cached as `complete` is.
+
+        Raises:
+            InvalidRequestError, CacheMissError, ProviderError: as `complete`.
+        """
+        await self._know(options)
+        control, rest = self._control(options, GENERATE_FIELDS)
+        return await self._cache.complete(self._generate_call(prompt, rest), control)
+
+    async def generate_stream(
+        self, prompt: str, **options: Unpack[GenerateOptions]
+    ) -> AsyncGenerator[StreamEvent, None]:
+        """Yield what the model writes after `prompt` as it arrives; the last event is `DONE`.
+
+        Raises:
+            InvalidRequestError, CacheMissError, ProviderError: as `stream`.
+        """
+        await self._know(options)
+        control, rest = self._control(options, GENERATE_FIELDS)
+        call = self._generate_call(prompt, rest)
+        async with aclosing(self._cache.stream(call, control)) as events:
+            async for event in events:
+                yield event
+
+    # --- models -----------------------------------------------------------------------------
+
+    async def is_available(self, *, timeout: float = 5.0) -> bool:  # noqa: ASYNC109 - httpx's own
+        """Return whether an Ollama server answers, within so many seconds; never raises for it."""
+        place = replace(self._tags, retry=Retry(1), timeout=timeout)
+        try:
+            installed(await place.get(), self.name)
+        except ProviderError:
+            return False
+        return True
+
+    async def list_models(self) -> list[str]:
+        """Return the names of the models that the server has, with their tags.
+
+        Raises:
+            ProviderError: it cannot be asked.
+        """
+        with self._tags.redaction({}):
+            return list(installed(await self._tags.get(), self.name))
+
+    async def has_model(self, model: str | None = None) -> bool:
+        """Return whether the server has `model` (default: this provider's).
+
+        Raises:
+            ProviderError: it cannot be asked.
+        """
+        names = map(tagged, await self.list_models())
+        return tagged(self._model({"model": model})) in names
+
+    async def show(self, model: str | None = None, *, verbose: bool = False) -> dict[str, Json]:
+        """Return what the server knows of a model: parameters, template, capabilities, licence.
+
+        Raises:
+            NotFoundError: the server does not have it.
+            ProviderError: it cannot be asked.
+        """
+        place = self._place("show")
+        body: dict[str, Json] = {"model": self._model({"model": model})}
+        if verbose:
+            body["verbose"] = True
+        with place.redaction(body):
+            shown: dict[str, Json] = json_of((await place.post(body)).body, self.name)
+        return shown
+
+    def pull_model(self, model: str | None = None, *, insecure: bool = False) -> ModelPull:
+        """Fetch a model: `await` the result, or go through it for `PullProgress`.
+
+        Raises:
+            ProviderError: when awaited or gone through: it could not be fetched.
+        """
+        body: dict[str, Json] = {"model": self._model({"model": model})}
+        if insecure:
+            body["insecure"] = True
+        return ModelPull(self._place("pull"), body, self._digests)
+
+    async def ensure_model(self, model: str | None = None) -> bool:
+        """Return True when the server has `model`, fetched if need be.
+
+        Raises:
+            ProviderError: it has not, and could not fetch it.
+        """
+        return await self.has_model(model) or await self.pull_model(model)
+
+    # --- building ---------------------------------------------------------------------------
+
+    def _place(self, path: str) -> Delivery:
+        return Delivery(self._transport, self._url(f"api/{path}"), self._retry)
+
+    async def _know(self, options: Mapping[str, Any], *, always: bool = False) -> None:
+        """See to it that the digest of the model is known, if it counts in a key of this call."""
+        if self._digests is None or options.get("mode") == "offline":
+            return
+        if always or any(options.get(name) for name in _CACHING):
+            await self._digests.refresh()
+
+    async def _after_knowing(
+        self, events: AsyncGenerator[StreamEvent, None], options: Mapping[str, Any]
+    ) -> AsyncGenerator[StreamEvent, None]:
+        await self._know(options)
+        async with aclosing(events):
+            async for event in events:
+                yield event
+
+    def _pinned(self, request: Request) -> Request:
+        if self._digests is None:
+            return request
+        digest = self._digests.of(str(request.body["model"]))
+        return request._replace(api={**request.api, "digest": digest})
+
+    def _call(self, messages: MessageInput, options: Mapping[str, Any]) -> HTTPCall:
+        body = chat_body(self._model(options), messages, options)
+        request = self._pinned(self._request(CHAT, self._endpoints[CHAT], body, options))
+        return HTTPCall(request, self._spoken[CHAT], self._travel(self._chat, options), _FRAMING)
+
+    def _generate_call(self, prompt: str, options: Mapping[str, Any]) -> HTTPCall:
+        body = generate_body(self._model(options), prompt, options)
+        request = self._pinned(self._request(GENERATE, self._endpoints[GENERATE], body, options))
+        delivery = self._travel(self._generate, options)
+        return HTTPCall(request, self._spoken[GENERATE], delivery, _FRAMING)
+
+    def _embed_call(self, inputs: Any, options: Mapping[str, Any]) -> EmbeddingCall:
+        body = embed_body(self._model(options), options)
+        items, is_single = embed_inputs(inputs)
+        # `keep_alive` is residency, and a name without a tag is its `:latest`: no other vector.
+        asked = {**body, "model": tagged(str(body["model"]))}
+        asked.pop("keep_alive", None)
+        endpoint = self._endpoints["embedding"]
+        requests = [
+            self._pinned(self._request("embedding", endpoint, {**asked, "input": item}, options))
+            for item in items
+        ]
+        delivery = self._travel(self._embed, options)
+        return EmbeddingCall(requests, items, is_single, body, _NAME, delivery, ollama_vectors)
+
+
+def _address(text: str) -> str:
+    """Return the URL that `OLLAMA_HOST` or an argument stands for (ollama-python `_parse_host`)."""
+    if "://" in text:
+        return text.rstrip("/")
+    url = f"http://{_HOST if text[:1] in {'', ':', '/'} else ''}{text}".rstrip("/")
+    try:
+        parts = urlsplit(url)
+        has_port = parts.port is not None
+    except ValueError:
+        return url  # what is wrong with it is said by who reads it next
+    if has_port:
+        return url
+    return parts._replace(netloc=f"{parts.netloc.rstrip(':')}:{_PORT}").geturl()
