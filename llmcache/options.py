@@ -17,11 +17,13 @@ __all__ = [
     "COMPLETION_FIELDS",
     "CONTROL_FIELDS",
     "EMBEDDING_FIELDS",
+    "SHARED_FIELDS",
     "CompletionOptions",
     "ControlOptions",
     "EmbeddingOptions",
     "Replay",
     "TransportOptions",
+    "check_switch",
     "check_switches",
     "checked_object",
     "reject_unknown",
@@ -122,6 +124,24 @@ class CompletionOptions(ControlOptions, TransportOptions, total=False):
     prompt_cache_options: Mapping[str, Any] | None
     prompt_cache_retention: str | None
     stream_options: Mapping[str, Any] | None
+    use_responses_api: bool | None
+    """Ask OpenAI's Responses API, or chat completions. Default: the provider's."""
+    # Of the Responses API alone.
+    access_programs: Mapping[str, Any] | None
+    background: bool | None
+    background_options: Mapping[str, Any] | None
+    context_management: Sequence[Mapping[str, Any]] | None
+    conversation: str | Mapping[str, Any] | None
+    image: Mapping[str, Any] | None
+    include: Sequence[str] | None
+    instructions: str | None
+    max_output_tokens: int | None
+    max_tool_calls: int | None
+    previous_response_id: str | None
+    prompt: Mapping[str, Any] | None
+    reasoning: Mapping[str, Any] | None
+    text: Mapping[str, Any] | None
+    truncation: str | None
 
 
 class EmbeddingOptions(ControlOptions, TransportOptions, total=False):
@@ -135,6 +155,10 @@ class EmbeddingOptions(ControlOptions, TransportOptions, total=False):
 
 # The salt is part of what is asked: it goes with the request, into the key.
 CONTROL_FIELDS: Final = frozenset(ControlOptions.__annotations__) - {"salt"}
+SHARED_FIELDS: Final = frozenset(
+    {"model", *ControlOptions.__annotations__, *TransportOptions.__annotations__}
+)
+"""Options that every provider has, whatever its API."""
 COMPLETION_FIELDS: Final = frozenset(CompletionOptions.__annotations__)
 EMBEDDING_FIELDS: Final = frozenset(EmbeddingOptions.__annotations__)
 
@@ -169,9 +193,17 @@ def check_switches(options: Mapping[str, Any]) -> None:
         InvalidRequestError: naming the option; the text `"no"` would count as on.
     """
     for name in _SWITCHES:
-        value = options.get(name)
-        if value not in (None, True, False):
-            raise InvalidRequestError(name, f"must be True or False, not {value!r}")
+        check_switch(name, options.get(name))
+
+
+def check_switch(name: str, value: object) -> None:
+    """Do nothing when `value` is on, off or `None`.
+
+    Raises:
+        InvalidRequestError: it is something else.
+    """
+    if value not in (None, True, False):
+        raise InvalidRequestError(name, f"must be True or False, not {value!r}")
 
 
 def checked_object(option: str, value: Any) -> Mapping[str, Json]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing, suppress
-from typing import Any, Final, Unpack
+from dataclasses import replace
+from typing import Any, ClassVar, Final, Unpack
 
 from ..backends.base import check_collection
 from ..cache import inspection
@@ -23,7 +24,7 @@ from ..options import (
     check_switches,
     reject_unknown,
 )
-from ..types import CompletionResult, EmbeddingResult, MessageInput, StreamEvent
+from ..types import CompletionResult, EmbeddingResult, MessageInput, StreamEvent, StreamEventType
 from .base import BaseProvider, Call, EmbedCall
 from .filling import fill, progress_bar
 
@@ -34,6 +35,9 @@ _MOST_CONTROLS: Final = 1_000
 
 class CachedProvider(BaseProvider):
     """Turns calls into requests, and lets the cache answer them."""
+
+    _fields: ClassVar[frozenset[str]] = COMPLETION_FIELDS
+    """The options of a completion that this provider takes; others are refused."""
 
     def __init__(self, cache: CacheManager, *, owns_cache: bool, enabled: bool) -> None:
         """`enabled` says whether there is a cache at all, or only the path around it."""
@@ -50,6 +54,10 @@ class CachedProvider(BaseProvider):
     @abstractmethod
     def _call(self, messages: MessageInput, options: Mapping[str, Any]) -> Call:
         """Return the call that asks for an answer to `messages`."""
+
+    def _delivered(self, call: Call, result: CompletionResult) -> CompletionResult:  # noqa: ARG002 - for who overrides it
+        """Return the answer to `call` as its caller may see it."""
+        return result
 
     def _embed_call(self, inputs: Any, options: Mapping[str, Any]) -> EmbedCall:
         """Return the call that asks for vectors."""
@@ -69,8 +77,9 @@ class CachedProvider(BaseProvider):
             CacheMissError: `mode="offline"`, and nothing stored answers.
             ProviderError: the provider failed; a subclass says how.
         """
-        control, rest = self._control(options, COMPLETION_FIELDS)
-        return await self._cache.complete(self._call(messages, rest), control)
+        control, rest = self._control(options, self._fields)
+        call = self._call(messages, rest)
+        return self._delivered(call, await self._cache.complete(call, control))
 
     async def stream(
         self, messages: MessageInput, **options: Unpack[CompletionOptions]
@@ -84,10 +93,14 @@ class CachedProvider(BaseProvider):
             InvalidRequestError, CacheMissError, ProviderError: as `complete`; a
                 failure between two events comes after an `ERROR` event.
         """
-        control, rest = self._control(options, COMPLETION_FIELDS)
-        async with aclosing(self._cache.stream(self._call(messages, rest), control)) as events:
+        control, rest = self._control(options, self._fields)
+        call = self._call(messages, rest)
+        async with aclosing(self._cache.stream(call, control)) as events:
             async for event in events:
-                yield event
+                if event.type is StreamEventType.DONE:
+                    yield replace(event, data=self._delivered(call, event.data))
+                else:
+                    yield event
 
     async def embed(self, inputs: Any, **options: Unpack[EmbeddingOptions]) -> EmbeddingResult:
         """Return a vector per input: a text, a list of texts, or lists of token ids.
@@ -104,7 +117,7 @@ class CachedProvider(BaseProvider):
         self, messages: MessageInput, **options: Unpack[CompletionOptions]
     ) -> Explanation:
         """Return whether this call is stored, and if not, what tells it from the nearest that is."""
-        control, rest = self._control(options, COMPLETION_FIELDS)
+        control, rest = self._control(options, self._fields)
         request = self._call(messages, rest).request
         return await inspection.explain(
             self._cache.store, control.collection, request, control.sample

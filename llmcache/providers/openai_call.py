@@ -22,7 +22,7 @@ from .openai_embeddings import parse_vector, vector_recordings
 from .redaction import DiscreetDialect, Redaction
 from .sse import SSEDecoder
 
-__all__ = ["ChatCall", "EmbeddingCall"]
+__all__ = ["ChatCall", "EmbeddingCall", "wire_events"]
 
 _MAX_WHOLE_BODY: Final = 64 * 2**20
 
@@ -60,7 +60,7 @@ class ChatCall(NamedTuple):
         with self._redaction():
             stream = await self.delivery.stream(body)
             try:
-                events = _wire_events(stream, started, self.spoken.provider)
+                events = wire_events(stream, started, self.spoken.provider)
                 async with aclosing(events):
                     async for event in events:
                         yield event
@@ -71,7 +71,7 @@ class ChatCall(NamedTuple):
         return self.delivery.redaction(self.request.body)
 
 
-async def _wire_events(
+async def wire_events(
     stream: HTTPStream, started: float, provider: str
 ) -> AsyncGenerator[WireEvent, None]:
     """Yield the events of a response, whatever it calls itself.

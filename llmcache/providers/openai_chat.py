@@ -21,7 +21,7 @@ from .openai_chat_answer import parse_completion
 from .openai_chat_format import wire_response_format
 from .openai_chat_stream import ChatStreamDecoder
 
-__all__ = ["CHAT_FIELDS", "ChatDialect", "chat_body", "wire_messages"]
+__all__ = ["CHAT_FIELDS", "CHAT_OPTIONS", "ChatDialect", "chat_body", "wire_messages"]
 
 CHAT_FIELDS: Final = frozenset(
     "audio frequency_penalty function_call functions logit_bias logprobs "
@@ -31,6 +31,8 @@ CHAT_FIELDS: Final = frozenset(
     "temperature top_logprobs top_p user verbosity web_search_options".split()
 )
 """Options that go onto the wire as they are."""
+CHAT_OPTIONS: Final = CHAT_FIELDS | {"max_tokens", "response_format", "tool_choice", "tools"}
+"""All that a chat completion can be asked with."""
 
 # Models that reject `max_tokens`: https://platform.openai.com/docs/guides/reasoning
 _REASONING_MODEL: Final = re.compile(r"(gpt-5|o\d)")

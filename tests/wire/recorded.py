@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llmcache.options import COMPLETION_FIELDS, EMBEDDING_FIELDS
+from llmcache.options import EMBEDDING_FIELDS
+from llmcache.providers.openai_chat import CHAT_OPTIONS
+from llmcache.providers.openai_responses import RESPONSES_OPTIONS
 from llmcache.testing.upstream import Reply
 
 # The bodies are stored decoded: these headers would describe another form of them.
@@ -90,11 +92,20 @@ class Exchange:
         for name, value in self.asked.items():
             if name in {"messages", "stream"}:
                 continue
-            known = name in COMPLETION_FIELDS and value is not None
+            known = name in CHAT_OPTIONS | {"model"} and value is not None
             if name == "tools" and self.has_typeless_tools:
                 known = False
             (options if known else extra)[name] = value
         return self.asked["messages"], {**options, "extra_body": extra}
+
+    def response(self) -> tuple[Any, dict[str, Any]]:
+        """As `chat`, of the Responses API."""
+        rest = {k: v for k, v in self.asked.items() if k not in {"input", "messages", "stream"}}
+        own = RESPONSES_OPTIONS | {"model"}
+        options = {k: v for k, v in rest.items() if k in own and v is not None}
+        extra = {k: v for k, v in rest.items() if k not in options}
+        messages = self.asked.get("input", self.asked.get("messages"))
+        return messages, {**options, "extra_body": extra}
 
     def embedding(self) -> tuple[Any, dict[str, Any]]:
         """Return the inputs and the options that make our provider send the same request."""
