@@ -106,8 +106,8 @@ def _finish_reason(data: Mapping[str, Any], *, has_calls: bool) -> str | None:
 
 def _spoken(output: list[Any]) -> Iterator[Mapping[str, Any]]:
     for item in output:
-        if item.get("type") == "message":
-            yield from item.get("content") or ()
+        if item["type"] == "message":
+            yield from item["content"]
 
 
 def _thoughts(output: list[Any]) -> Iterator[str]:
@@ -122,9 +122,9 @@ def _thoughts(output: list[Any]) -> Iterator[str]:
 def tool_call(item: Mapping[str, Any]) -> ToolCall:
     """Return the call that an item is: of a function, or of a tool that takes any text."""
     kind = CALLS[item["type"]]
-    text = item.get("arguments" if kind == "function" else "input")
+    text = _text(item["arguments" if kind == "function" else "input"])
     call_id = item.get("call_id") or item.get("id") or ""
-    return ToolCall(_text(call_id), _text(item["name"]), _text(text or ""), kind)
+    return ToolCall(_text(call_id), _text(item["name"]), text, kind)
 
 
 def _text(value: Json) -> str:

@@ -68,7 +68,9 @@ class ResponseStreamDecoder:
             return []
         try:
             told = orjson.loads(data)
-            kind = told.get("type") or event.event
+            kind = told.get("type")
+            if kind is None and event.event:
+                kind = told["type"] = event.event
             if kind == "error" or "error" in told:
                 self._raise_error(told, kind)
             handle = self._HANDLERS.get(kind)
@@ -162,7 +164,7 @@ class ResponseStreamDecoder:
 
     def _call_begins(self, place: int, item: Mapping[str, Any]) -> list[StreamEvent]:
         number = self._numbers.setdefault(place, len(self._numbers))
-        call = tool_call(item)
+        call = tool_call({"arguments": "", "input": "", **item})
         delta = ToolCallDelta(number, call.id, call.name, call.arguments)
         return [StreamEvent(_Event.TOOL_CALL_START, delta)]
 
@@ -199,7 +201,7 @@ class ResponseStreamDecoder:
         return []
 
     def _rest(self, kind: Json, told: dict[str, Any], data: bytes) -> list[StreamEvent]:
-        if "output" in told and "response" not in told:
+        if kind is None and "output" in told:
             # Some servers ignore `stream` and send the whole response.
             self._whole = parse_response(told, data, self._provider)
             self.terminal = True
@@ -208,7 +210,7 @@ class ResponseStreamDecoder:
             msg = "an event without a type"
             raise TypeError(msg)
         told.pop("obfuscation", None)
-        return [StreamEvent(_Event.META, {"type": kind, **told})]
+        return [StreamEvent(_Event.META, told)]
 
     _HANDLERS: ClassVar[Mapping[Any, Callable[[Any, Any, bytes], list[StreamEvent]]]] = {
         "response.created": _begins,

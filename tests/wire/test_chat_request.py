@@ -16,6 +16,7 @@ from llmcache import (
     ImagePart,
     Message,
     Native,
+    OpenAIProvider,
     Role,
     TextPart,
     ToolCall,
@@ -155,7 +156,7 @@ TRANSPORT = {"attempts", "backoff", "timeout", "extra_headers", "extra_body"}
 
 def test_every_option_has_a_test() -> None:
     assert set(PLAIN) | OWN_TESTS == CHAT_OPTIONS | {"model"}
-    assert TRANSPORT == SHARED_FIELDS - CONTROL_FIELDS - {"model", "salt"}
+    assert SHARED_FIELDS - CONTROL_FIELDS - {"model", "salt"} == TRANSPORT
 
 
 @pytest.mark.parametrize("name", PLAIN)
