@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from llmcache.types import WireEvent
 
 from . import exchange
 from .runner import Bar, Options, Row, Turn, interleave, row_of
-from .size import recorded, recordings
+from .size import recordings
 
 __all__ = ["rows"]
 
@@ -57,9 +58,15 @@ async def rows(options: Options) -> list[Row]:
 
 
 def _longest(folder: Path, endpoint: str = "chat.completions") -> list[bytes]:
-    chats = [e for e in recorded(folder) if e["endpoint"] == endpoint and e["stream"]]
-    bodies = sorted((e["response"]["body"].encode() for e in chats), key=len, reverse=True)
-    return list(dict.fromkeys(bodies))[:_LONGEST]
+    rows = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    files = [r["file"] for r in rows if r["endpoint"] == endpoint and r["stream"]]
+    exchanges = [json.loads((folder / file).read_text(encoding="utf-8")) for file in files]
+    found = [e["response"]["body"].encode() for e in exchanges if not _fails(e)]
+    return list(dict.fromkeys(sorted(found, key=len, reverse=True)))[:_LONGEST]
+
+
+def _fails(exchange: dict[str, Any]) -> bool:
+    return any(tag.startswith("error") for tag in exchange["tags"])
 
 
 # --- decoding -------------------------------------------------------------------------------------

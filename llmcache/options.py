@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, TypeAlias, TypedDict
 
 from .errors import InvalidRequestError
+from .timeouts import Timeouts
 from .types._json import Json
 
 __all__ = [
@@ -75,8 +76,8 @@ class TransportOptions(TypedDict, total=False):
     """How often to try in all. Default: 3."""
     backoff: float
     """Seconds before the second attempt; doubles. Default: 1.0."""
-    timeout: float | None
-    """Seconds without a byte before giving up. Default: the provider's."""
+    timeout: float | Timeouts | None
+    """Seconds without a byte before giving up, or `Timeouts(…)`. Default: the provider's."""
     extra_headers: Mapping[str, str] | None
     """More HTTP headers. They are not part of the key, except those that version the API."""
     extra_body: Mapping[str, Any] | None

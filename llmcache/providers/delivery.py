@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ..timeouts import Timeouts
 from ..types._json import Json
 from .http import HTTPReply, HTTPStream, HTTPTransport
 from .redaction import Redaction
@@ -21,7 +22,7 @@ class Delivery:
     url: str
     retry: Retry
     headers: Mapping[str, str] | None = None
-    timeout: float | None = None
+    timeout: Timeouts | None = None
 
     async def post(self, body: Mapping[str, Json]) -> HTTPReply:
         """Return the response to `body`."""

@@ -15,13 +15,15 @@ from ..cache.manager import CacheManager
 from ..cache.opening import checked_options, open_cache
 from ..errors import ConfigurationError
 from ..keys import DEFAULT_RULES, KeyRules, Request, normalize_endpoint
+from ..timeouts import Timeouts
 from ..types._json import Json
 from .base import Dialect
 from .cached import CachedProvider
+from .connections import Connections
 from .delivery import Delivery
 from .http import HTTPTransport
 from .outgoing import lowered
-from .retry import Retry, check_time_out
+from .retry import Retry
 
 __all__ = ["API", "HTTPProvider", "ProviderOptions", "check_texts", "model_name"]
 
@@ -60,9 +62,9 @@ class ProviderOptions(TypedDict, total=False):
     """Which requests count as equal beyond the safe rules."""
     tenant: str | None
     """A namespace of keys that others do not share."""
-    timeout: float | None
-    """Seconds without a byte, `None` for no limit. An `http_client` that was made with a
-    time-out keeps it. Default: 600."""
+    timeout: float | Timeouts | None
+    """Seconds without a byte, `Timeouts(…)` for each phase, `None` for no limit. An
+    `http_client` that was made with a time-out keeps it. Default: 600."""
     attempts: int
     """Tries in all. Default: 3."""
     backoff: float
@@ -71,6 +73,8 @@ class ProviderOptions(TypedDict, total=False):
     """More HTTP headers for every request."""
     http_client: Any
     """An `httpx.AsyncClient` (or httpx2's) to use; never closed."""
+    connections: Connections | None
+    """Pools of connections to share. Default: those that clients on the event loop share."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +123,7 @@ class HTTPProvider(CachedProvider):
             {**_PLAIN_HEADERS, **api.headers, **own_headers},
             timeout=options.get("timeout", _TIMEOUT),
             http_client=options.get("http_client"),
+            connections=options.get("connections"),
         )
         manager = options.get("cache") or _cache_of(options)
         for dialect in dialects:
@@ -164,13 +169,13 @@ class HTTPProvider(CachedProvider):
         if _TRAVEL.isdisjoint(options):
             return usual
         extra, timeout = options.get("extra_headers"), options.get("timeout")
-        check_time_out(timeout)
         retry = Retry(
             _given(options, "attempts", self._retry.attempts),
             _given(options, "backoff", self._retry.backoff),
         )
         headers = None if extra is None else lowered(extra, "extra_headers")
-        return Delivery(usual.transport, usual.url, retry, headers, timeout)
+        phases = None if timeout is None else Timeouts.of(timeout)
+        return Delivery(usual.transport, usual.url, retry, headers, phases)
 
     async def close(self) -> None:
         """Close the cache and the connections that this provider opened itself."""
