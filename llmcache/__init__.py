@@ -52,12 +52,18 @@ if TYPE_CHECKING:
     from .keys import KeyRules as KeyRules
     from .providers.base import BaseProvider as BaseProvider
     from .providers.base import Provider as Provider
+    from .providers.connections import Connections as Connections
+    from .providers.connections import close_all as close_all
     from .providers.openai import OpenAIProvider as OpenAIProvider
+    from .providers.registry import ProviderRegistry as ProviderRegistry
+    from .providers.registry import get_provider as get_provider
+    from .providers.registry import provider_for as provider_for
     from .streaming.adapters import BufferingAdapter as BufferingAdapter
     from .streaming.adapters import CallbackAdapter as CallbackAdapter
     from .streaming.adapters import SSEAdapter as SSEAdapter
     from .streaming.adapters import collect_stream as collect_stream
     from .streaming.adapters import stream_to_string as stream_to_string
+    from .timeouts import Timeouts as Timeouts
     from .types import AudioPart as AudioPart
     from .types import CacheInfo as CacheInfo
     from .types import CompletionResult as CompletionResult
@@ -95,6 +101,7 @@ _HOMES = {
     "ConfigurationError": "errors",
     "ConflictError": "errors",
     "ConnectionFailedError": "errors",
+    "Connections": "providers.connections",
     "ContentFilteredError": "errors",
     "ContextLengthError": "errors",
     "CorruptEntryError": "errors",
@@ -119,6 +126,7 @@ _HOMES = {
     "PostgresBackend": "backends.postgres",
     "Provider": "providers.base",
     "ProviderError": "errors",
+    "ProviderRegistry": "providers.registry",
     "QuotaExceededError": "errors",
     "RateLimitError": "errors",
     "RedisBackend": "backends.redis",
@@ -130,13 +138,17 @@ _HOMES = {
     "StreamEventType": "types",
     "StreamInterruptedError": "errors",
     "TextPart": "types",
+    "Timeouts": "timeouts",
     "ToolCall": "types",
     "ToolCallDelta": "types",
     "UnreadableEntryError": "errors",
     "Usage": "types",
+    "close_all": "providers.connections",
     "collect_stream": "streaming.adapters",
     "format_sse_event": "types",
+    "get_provider": "providers.registry",
     "normalize_messages": "types",
+    "provider_for": "providers.registry",
     "stream_to_string": "streaming.adapters",
 }
 
@@ -158,6 +170,7 @@ __all__ = [
     "ConfigurationError",
     "ConflictError",
     "ConnectionFailedError",
+    "Connections",
     "ContentFilteredError",
     "ContextLengthError",
     "CorruptEntryError",
@@ -182,6 +195,7 @@ __all__ = [
     "PostgresBackend",
     "Provider",
     "ProviderError",
+    "ProviderRegistry",
     "QuotaExceededError",
     "RateLimitError",
     "RedisBackend",
@@ -193,14 +207,18 @@ __all__ = [
     "StreamEventType",
     "StreamInterruptedError",
     "TextPart",
+    "Timeouts",
     "ToolCall",
     "ToolCallDelta",
     "UnreadableEntryError",
     "Usage",
     "__version__",
+    "close_all",
     "collect_stream",
     "format_sse_event",
+    "get_provider",
     "normalize_messages",
+    "provider_for",
     "stream_to_string",
 ]
 

@@ -21,14 +21,16 @@ HEAVY = (
 PUBLIC = """
 AudioPart AuthenticationError Backend BackendError BackendUnavailableError BadRequestError
 BaseProvider BufferingAdapter CacheInfo CacheManager CacheMissError CachePolicy CallbackAdapter
-CompletionResult ConfigurationError ConflictError ConnectionFailedError ContentFilteredError
+CompletionResult ConfigurationError ConflictError ConnectionFailedError Connections
+ContentFilteredError
 ContextLengthError CorruptEntryError EmbeddingResult FSCache FilePart HybridRedisPostgreSQLCache
 ImagePart InvalidRequestError InvalidResponseError KeyRules LLMCacheError MemoryBackend Message
 MessageInput MissingExtraError Native NotFoundError OpenAIProvider OverloadedError PermissionDeniedError
-PostgresBackend Provider ProviderError QuotaExceededError RateLimitError RedisBackend
+PostgresBackend Provider ProviderError ProviderRegistry QuotaExceededError RateLimitError RedisBackend
 ResponseTimeoutError Role SSEAdapter ServerError StreamEvent StreamEventType
-StreamInterruptedError TextPart ToolCall ToolCallDelta UnreadableEntryError Usage __version__
-collect_stream format_sse_event normalize_messages stream_to_string
+StreamInterruptedError TextPart Timeouts ToolCall ToolCallDelta UnreadableEntryError Usage __version__
+close_all collect_stream format_sse_event get_provider normalize_messages provider_for
+stream_to_string
 """.split()
 
 # The suites for other people's tests need what only tests install; all of it is installed here.

@@ -22,23 +22,12 @@ from .openai_embeddings import embedding_body, embedding_inputs
 from .openai_responses import RESPONSES_OPTIONS, ResponsesDialect, responses_body
 from .openai_responses_call import ResponsesCall
 from .openai_responses_echo import readdressed
+from .servers import AZURE_SUFFIX, server_name
 
 __all__ = ["OpenAIProvider"]
 
 _BASE_URL: Final = "https://api.openai.com/v1"
 _NATIVE_HOST: Final = "api.openai.com"
-_AZURE_SUFFIX: Final = ".openai.azure.com"
-_PROVIDERS: Final[Mapping[str, str]] = {
-    _NATIVE_HOST: "openai",
-    "api.groq.com": "groq",
-    "api.mistral.ai": "mistral",
-    "api.deepseek.com": "deepseek",
-    "api.together.xyz": "together",
-    "api.x.ai": "x-ai",
-    "api.perplexity.ai": "perplexity",
-    "api.cerebras.ai": "cerebras",
-    "openrouter.ai": "openrouter",
-}
 # Headers that choose what the API does, and so belong to the key.
 _API_HEADERS: Final = frozenset({"openai-beta"})
 _RESPONSES_ONLY: Final = RESPONSES_OPTIONS - CHAT_OPTIONS
@@ -68,7 +57,7 @@ class OpenAIProvider(HTTPProvider):
 
         Args:
             model: the default model's name, or a model profile.
-            api_key: defaults to `OPENAI_API_KEY`; servers that want none get none.
+            api_key: defaults to `OPENAI_API_KEY`; `""` for servers that want none.
             base_url: defaults to `OPENAI_BASE_URL`, then OpenAI. A query is kept
                 (Azure: `…/openai/deployments/<name>?api-version=…`).
             organization: OpenAI's; a namespace of keys.
@@ -85,10 +74,11 @@ class OpenAIProvider(HTTPProvider):
         url = (base_url or environment("OPENAI_BASE_URL") or _BASE_URL).rstrip("/")
         host = urlsplit(normalize_endpoint(url)).hostname or ""
         self._native = host == _NATIVE_HOST
-        name = _PROVIDERS.get(host, "azure" if host.endswith(_AZURE_SUFFIX) else host)
+        name = server_name(host)
         self._dialect = ChatDialect(name)
         self._responses_dialect = ResponsesDialect(name)
-        headers = _wire_headers(host, api_key or environment("OPENAI_API_KEY"))
+        key = environment("OPENAI_API_KEY") if api_key is None else api_key
+        headers = _wire_headers(host, key)
         if organization:
             headers["openai-organization"] = organization
         if project:
@@ -156,7 +146,7 @@ def _refuse(options: Mapping[str, Any]) -> None:
 def _wire_headers(host: str, api_key: str | None) -> dict[str, str]:
     if not api_key:
         return {}
-    if host.endswith(_AZURE_SUFFIX):
+    if host.endswith(AZURE_SUFFIX):
         return {"api-key": api_key}
     return {"authorization": f"Bearer {api_key}"}
 
