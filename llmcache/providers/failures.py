@@ -45,6 +45,7 @@ _BY_STATUS: Final[Mapping[int, type[ProviderError]]] = {
     408: ResponseTimeoutError,
     409: ConflictError,
     429: RateLimitError,
+    498: OverloadedError,  # Groq: the flex tier has no capacity
     503: OverloadedError,
     504: ResponseTimeoutError,
     529: OverloadedError,
@@ -54,6 +55,7 @@ _BY_CODE: Final[Mapping[str, type[ProviderError]]] = {
     "content_filter": ContentFilteredError,
     "content_policy_violation": ContentFilteredError,
     "context_length_exceeded": ContextLengthError,
+    "exceed_context_size_error": ContextLengthError,  # llama.cpp
     "image_content_policy_violation": ContentFilteredError,
     "insufficient_quota": QuotaExceededError,
     "invalid_api_key": AuthenticationError,
@@ -84,7 +86,16 @@ _BY_TYPE: Final[Mapping[str, type[ProviderError]]] = {
 # Another attempt may find these gone.
 _PASSING: Final = (RateLimitError, ServerError, ConflictError, ConnectionFailedError)
 _LASTING: Final = (QuotaExceededError, InvalidResponseError)
-_TOO_LONG: Final = ("maximum context length", "prompt is too long", "context window")
+# vLLM, Mistral, DeepSeek · Anthropic · OpenAI · xAI · Gemini · llama.cpp, Ollama · Groq
+_TOO_LONG: Final = (
+    "maximum context length",
+    "prompt is too long",
+    "context window",
+    "maximum prompt length",
+    "exceeds the maximum number of tokens",
+    "available context size",
+    "reduce the length of the messages",
+)
 _SERVER_ERRORS: Final = 500
 _CLIENT_ERRORS: Final = 400
 _ERROR_STATUS: Final = re.compile(r"[45][0-9][0-9]")

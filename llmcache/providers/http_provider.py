@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypedDict
 from urllib.parse import urlsplit, urlunsplit
@@ -75,6 +76,8 @@ class ProviderOptions(TypedDict, total=False):
     """An `httpx.AsyncClient` (or httpx2's) to use; never closed."""
     connections: Connections | None
     """Pools of connections to share. Default: those that clients on the event loop share."""
+    sleep: Callable[[float], Awaitable[None]]
+    """Waits between two attempts; a test gives one that does not. Default: `asyncio.sleep`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +127,7 @@ class HTTPProvider(CachedProvider):
             timeout=options.get("timeout", _TIMEOUT),
             http_client=options.get("http_client"),
             connections=options.get("connections"),
+            sleep=options.get("sleep", asyncio.sleep),
         )
         manager = options.get("cache") or _cache_of(options)
         for dialect in dialects:
