@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from functools import partial
 from importlib import util
 from pathlib import Path
@@ -13,14 +15,16 @@ from typing import Any, Final
 import orjson
 
 from llmcache import OpenAIProvider, StreamEventType
+from llmcache.providers.base import Dialect
 from llmcache.providers.ollama_answer import OllamaDialect
 from llmcache.providers.openai_chat import ChatDialect
+from llmcache.providers.openai_responses import ResponsesDialect
 from llmcache.providers.sse import NDJSONDecoder, SSEDecoder
 from llmcache.testing.upstream import Reply, Upstream
 from llmcache.types import WireEvent
 
 from . import exchange
-from .runner import Bar, Options, Row, Turn, interleave, row_of
+from .runner import Bar, Options, Rounds, Row, Turn, interleave, row_of
 from .size import recorded, recordings
 
 __all__ = ["rows"]
@@ -44,13 +48,18 @@ async def rows(options: Options) -> list[Row]:
     if folder is not None:
         sources[_RECORDED] = _longest(folder)
     found: list[Row] = []
+    rounds = 5 if options.quick else 30
     for title, bodies in sources.items():
-        found += await _decoding(title, bodies, rounds=5 if options.quick else 30)
+        found += await _decoding(_CHAT, title, bodies, rounds=rounds)
+    if folder is not None:
+        found += await _decoding(
+            _RESPONSES, _RECORDED, _longest(folder, "responses"), rounds=rounds
+        )
     lines = {_MADE_UP: [exchange.ollama_stream(2_000)]}
     if folder is not None:
         lines[_RECORDED_OLLAMA] = _recorded_lines(folder)
     for title, bodies in lines.items():
-        found += await _lines(title, bodies, rounds=5 if options.quick else 30)
+        found += await _lines(title, bodies, rounds=rounds)
     found += await _replay(options, sources[_MADE_UP][0])
     return found
 
@@ -60,28 +69,51 @@ def _recorded_lines(folder: Path) -> list[bytes]:
     return [e["response"]["body"].encode() for e in found if e["stream"]]
 
 
-def _longest(folder: Path) -> list[bytes]:
-    chats = [e for e in recorded(folder) if e["endpoint"] == "chat.completions" and e["stream"]]
-    bodies = sorted((e["response"]["body"].encode() for e in chats), key=len, reverse=True)
-    return list(dict.fromkeys(bodies))[:_LONGEST]
+def _longest(folder: Path, endpoint: str = "chat.completions") -> list[bytes]:
+    rows = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    files = [r["file"] for r in rows if r["endpoint"] == endpoint and r["stream"]]
+    exchanges = [json.loads((folder / file).read_text(encoding="utf-8")) for file in files]
+    found = [e["response"]["body"].encode() for e in exchanges if not _fails(e)]
+    return list(dict.fromkeys(sorted(found, key=len, reverse=True)))[:_LONGEST]
+
+
+def _fails(exchange: dict[str, Any]) -> bool:
+    return any(tag.startswith("error") for tag in exchange["tags"])
 
 
 # --- decoding -------------------------------------------------------------------------------------
 
 
-async def _decoding(title: str, bodies: list[bytes], rounds: int) -> list[Row]:
-    passes: dict[str, Pass] = {"ours": _ours, "floor": _floor}
+@dataclass(frozen=True)
+class _API:
+    """A wire API with streams: our words for it, and the official SDK's."""
+
+    name: str
+    dialect: Dialect
+    path: str
+    model: str
+
+
+_CHAT: Final = _API("chat", ChatDialect("openai"), "chat/completions", "ChatCompletionChunk")
+_RESPONSES: Final = _API(
+    "responses", ResponsesDialect("openai"), "responses", "ResponseStreamEvent"
+)
+
+
+async def _decoding(api: _API, title: str, bodies: list[bytes], rounds: int) -> list[Row]:
+    ours = partial(_ours, api.dialect)
+    passes: dict[str, Pass] = {"ours": ours, "floor": _floor}
     if util.find_spec("openai") is not None:
-        passes["openai"] = _official()
+        passes["openai"] = _official(api)
     samples = await _timed(passes, bodies, rounds)
     row = partial(row_of, samples, group=_GROUP)
     against: dict[str, Any] = {"against": "ours", "against_title": "llmcache"}
     found = [
-        row("ours", title=f"llmcache: SSE + chat decoder ({title})", against="floor"),
+        row("ours", title=f"llmcache: SSE + {api.name} decoder ({title})", against="floor"),
         row("floor", title="floor: split at blank lines + orjson.loads"),
     ]
     if "openai" in passes:
-        found.append(row("openai", title="openai SDK: Stream[ChatCompletionChunk]", **against))
+        found.append(row("openai", title=f"openai SDK: Stream[{api.model}]", **against))
     return _with_rates(found)
 
 
@@ -100,9 +132,7 @@ async def _lines(title: str, bodies: list[bytes], rounds: int) -> list[Row]:
     return _with_rates(found)
 
 
-async def _timed(
-    passes: dict[str, Pass], bodies: list[bytes], rounds: int
-) -> dict[str, list[float]]:
+async def _timed(passes: dict[str, Pass], bodies: list[bytes], rounds: int) -> Rounds:
     """Return the microseconds per event of each pass, taken in turns."""
     # Streams of a few dozen events are too short for the clock: several passes a sample.
     times = max(1, 2_000 // passes["ours"](bodies))
@@ -129,11 +159,11 @@ def _with_rates(found: list[Row]) -> list[Row]:
     return found
 
 
-def _ours(bodies: list[bytes]) -> int:
+def _ours(dialect: Dialect, bodies: list[bytes]) -> int:
     """Return the number of wire events; each stream is decoded to its whole answer."""
     events = 0
     for body in bodies:
-        lines, decoder = SSEDecoder(), ChatDialect("openai").decoder()
+        lines, decoder = SSEDecoder(), dialect.decoder()
         for start in range(0, len(body), _CHUNK):
             for event in lines.feed(body[start : start + _CHUNK]):
                 decoder.feed(WireEvent(event.data, event.event))
@@ -188,22 +218,23 @@ def _official_ollama() -> Pass:
     return go
 
 
-def _official() -> Pass:
+def _official(api: _API) -> Pass:
     """Return a pass through the official SDK: its SSE decoder and its chunk models."""
     import httpx2  # noqa: PLC0415 - comes with the SDK, which is optional
     from openai import OpenAI, Stream  # noqa: PLC0415
-    from openai.types.chat import ChatCompletionChunk  # noqa: PLC0415
+    from openai.types import chat, responses  # noqa: PLC0415
 
+    model = getattr(chat if api is _CHAT else responses, api.model)
     client = OpenAI(api_key="sk-benchmark", base_url="http://127.0.0.1:9/v1")
-    request = httpx2.Request("POST", "http://127.0.0.1:9/v1/chat/completions")
+    request = httpx2.Request("POST", f"http://127.0.0.1:9/v1/{api.path}")
 
     def go(bodies: list[bytes]) -> int:
         events = 0
         for body in bodies:
             pieces = [body[start : start + _CHUNK] for start in range(0, len(body), _CHUNK)]
             response = httpx2.Response(200, content=iter(pieces), request=request)
-            stream = Stream(cast_to=ChatCompletionChunk, response=response, client=client)
-            events += sum(1 for _ in stream) + 1  # `[DONE]` is an event of ours too
+            stream = Stream(cast_to=model, response=response, client=client)
+            events += sum(1 for _ in stream) + (api is _CHAT)  # `[DONE]` is an event of ours too
         return events
 
     return go
@@ -253,7 +284,7 @@ def _timed_decode(body: bytes) -> Turn:
         samples = []
         for _ in range(calls):
             started = time.perf_counter_ns()
-            events = _ours([body])
+            events = _ours(_CHAT.dialect, [body])
             samples.append((time.perf_counter_ns() - started) / 1e3 / events)
         return samples
 

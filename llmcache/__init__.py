@@ -61,15 +61,21 @@ if TYPE_CHECKING:
     from .models import TextEmbedding3Small as TextEmbedding3Small
     from .providers.base import BaseProvider as BaseProvider
     from .providers.base import Provider as Provider
+    from .providers.connections import Connections as Connections
+    from .providers.connections import close_all as close_all
     from .providers.measured import MeasuredStream as MeasuredStream
     from .providers.ollama import OllamaProvider as OllamaProvider
     from .providers.openai import OpenAIProvider as OpenAIProvider
+    from .providers.registry import ProviderRegistry as ProviderRegistry
+    from .providers.registry import get_provider as get_provider
+    from .providers.registry import provider_for as provider_for
     from .stats import CallStats as CallStats
     from .streaming.adapters import BufferingAdapter as BufferingAdapter
     from .streaming.adapters import CallbackAdapter as CallbackAdapter
     from .streaming.adapters import SSEAdapter as SSEAdapter
     from .streaming.adapters import collect_stream as collect_stream
     from .streaming.adapters import stream_to_string as stream_to_string
+    from .timeouts import Timeouts as Timeouts
     from .tokens import TokenCount as TokenCount
     from .tokens import count_tokens as count_tokens
     from .types import AudioPart as AudioPart
@@ -110,6 +116,7 @@ _HOMES = {
     "ConfigurationError": "errors",
     "ConflictError": "errors",
     "ConnectionFailedError": "errors",
+    "Connections": "providers.connections",
     "ContentFilteredError": "errors",
     "ContextLengthError": "errors",
     "CorruptEntryError": "errors",
@@ -143,6 +150,7 @@ _HOMES = {
     "PostgresBackend": "backends.postgres",
     "Provider": "providers.base",
     "ProviderError": "errors",
+    "ProviderRegistry": "providers.registry",
     "QuotaExceededError": "errors",
     "RateLimitError": "errors",
     "RedisBackend": "backends.redis",
@@ -157,14 +165,18 @@ _HOMES = {
     "TextEmbedding3Small": "models",
     "TextPart": "types",
     "TokenCount": "tokens",
+    "Timeouts": "timeouts",
     "ToolCall": "types",
     "ToolCallDelta": "types",
     "UnreadableEntryError": "errors",
     "Usage": "types",
+    "close_all": "providers.connections",
     "collect_stream": "streaming.adapters",
     "count_tokens": "tokens",
     "format_sse_event": "types",
+    "get_provider": "providers.registry",
     "normalize_messages": "types",
+    "provider_for": "providers.registry",
     "stream_to_string": "streaming.adapters",
 }
 
@@ -188,6 +200,7 @@ __all__ = [
     "ConfigurationError",
     "ConflictError",
     "ConnectionFailedError",
+    "Connections",
     "ContentFilteredError",
     "ContextLengthError",
     "CorruptEntryError",
@@ -220,6 +233,7 @@ __all__ = [
     "PostgresBackend",
     "Provider",
     "ProviderError",
+    "ProviderRegistry",
     "QuotaExceededError",
     "RateLimitError",
     "RedisBackend",
@@ -233,16 +247,20 @@ __all__ = [
     "TextEmbedding3Large",
     "TextEmbedding3Small",
     "TextPart",
+    "Timeouts",
     "TokenCount",
     "ToolCall",
     "ToolCallDelta",
     "UnreadableEntryError",
     "Usage",
     "__version__",
+    "close_all",
     "collect_stream",
     "count_tokens",
     "format_sse_event",
+    "get_provider",
     "normalize_messages",
+    "provider_for",
     "stream_to_string",
 ]
 

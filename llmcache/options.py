@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, TypeAlias, TypedDict
 
 from .errors import InvalidRequestError
+from .timeouts import Timeouts
 from .types._json import Json
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "EmbeddingOptions",
     "Replay",
     "TransportOptions",
+    "check_switch",
     "check_switches",
     "checked_object",
     "reject_unknown",
@@ -74,8 +76,8 @@ class TransportOptions(TypedDict, total=False):
     """How often to try in all. Default: 3."""
     backoff: float
     """Seconds before the second attempt; doubles. Default: 1.0."""
-    timeout: float | None
-    """Seconds without a byte before giving up. Default: the provider's."""
+    timeout: float | Timeouts | None
+    """Seconds without a byte before giving up, or `Timeouts(…)`. Default: the provider's."""
     request_id: str | None
     """Your name for the call, sent as `x-client-request-id`; in neither the key nor the entry."""
     extra_headers: Mapping[str, str] | None
@@ -138,6 +140,24 @@ class CompletionOptions(ControlOptions, TransportOptions, total=False):
     num_ctx: int | None
     num_predict: int | None
     repeat_penalty: float | None
+    use_responses_api: bool | None
+    """Ask OpenAI's Responses API, or chat completions. Default: the provider's."""
+    # Of the Responses API alone.
+    access_programs: Mapping[str, Any] | None
+    background: bool | None
+    background_options: Mapping[str, Any] | None
+    context_management: Sequence[Mapping[str, Any]] | None
+    conversation: str | Mapping[str, Any] | None
+    image: Mapping[str, Any] | None
+    include: Sequence[str] | None
+    instructions: str | None
+    max_output_tokens: int | None
+    max_tool_calls: int | None
+    previous_response_id: str | None
+    prompt: Mapping[str, Any] | None
+    reasoning: Mapping[str, Any] | None
+    text: Mapping[str, Any] | None
+    truncation: str | None
 
 
 class EmbeddingOptions(ControlOptions, TransportOptions, total=False):
@@ -195,9 +215,17 @@ def check_switches(options: Mapping[str, Any]) -> None:
         InvalidRequestError: naming the option; the text `"no"` would count as on.
     """
     for name in _SWITCHES:
-        value = options.get(name)
-        if value not in (None, True, False):
-            raise InvalidRequestError(name, f"must be True or False, not {value!r}")
+        check_switch(name, options.get(name))
+
+
+def check_switch(name: str, value: object) -> None:
+    """Do nothing when `value` is on, off or `None`.
+
+    Raises:
+        InvalidRequestError: it is something else.
+    """
+    if value not in (None, True, False):
+        raise InvalidRequestError(name, f"must be True or False, not {value!r}")
 
 
 def checked_object(option: str, value: Any) -> Mapping[str, Json]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
 from typing import Final
 
-from ..types import CacheEntry, Choice, CompletionResult
+from ..types import CacheEntry, Choice, CompletionResult, Native
 from .control import Control
 
 __all__ = ["Freshness", "freshness", "refusal"]
@@ -54,7 +55,7 @@ _FILTERED: Final = frozenset(
 )
 _FAILED: Final = frozenset(
     "error abort aborted cancelled timeout network_error insufficient_system_resource "
-    "malformed_function_call function_call_filter".split()
+    "malformed_function_call function_call_filter in_progress queued".split()
 )
 # Ollama's, for a request without a prompt: the model was loaded, or taken out of memory.
 _UNASKED: Final = frozenset({"load", "unload"})
@@ -62,6 +63,8 @@ _REFUSED: Final = (
     (_FILTERED, "the content filter cut the answer"),
     (_UNASKED, "nothing was asked: the model was only loaded or unloaded"),
 )
+# Items of a turn in another API than chat completions that are words, which are looked at apart.
+_WORDS: Final = frozenset({"message", "reasoning"})
 
 
 def refusal(result: CompletionResult, *, store_truncated: bool) -> str | None:
@@ -87,7 +90,11 @@ def refusal(result: CompletionResult, *, store_truncated: bool) -> str | None:
         empty = any(not _says_something(choice) for choice in result.choices)
     else:
         empty = not (
-            result.content or result.tool_calls or result.refusal or _has_media(result.extra)
+            result.content
+            or result.tool_calls
+            or result.refusal
+            or _has_media(result.extra)
+            or _acts(result.native)
         )
     return "the answer is empty" if empty else None
 
@@ -100,6 +107,14 @@ def _says_something(choice: Choice) -> bool:
         or message.extra.get("refusal")
         or _has_media(message.extra)
     )
+
+
+def _acts(native: Native | None) -> bool:
+    """Whether a turn asks for something, or made it, in items that are neither text nor a call."""
+    items = None if native is None else native.body
+    if not isinstance(items, tuple):
+        return False
+    return any(isinstance(i, Mapping) and i.get("type") not in _WORDS for i in items)
 
 
 def _has_media(extra: object) -> bool:

@@ -13,8 +13,13 @@ if TYPE_CHECKING:
     from .base import BaseProvider as BaseProvider
     from .base import Provider as Provider
     from .cached import CachedProvider as CachedProvider
+    from .connections import Connections as Connections
+    from .connections import close_all as close_all
     from .ollama import OllamaProvider as OllamaProvider
     from .openai import OpenAIProvider as OpenAIProvider
+    from .registry import ProviderRegistry as ProviderRegistry
+    from .registry import get_provider as get_provider
+    from .registry import provider_for as provider_for
 
 # The clients stand above the cache, which stands above the wire: loading them here at once
 # would make every module of this package depend on the highest.
@@ -22,22 +27,32 @@ _HOMES = {
     "BaseProvider": "base",
     "CachedProvider": "cached",
     "CompletionResult": "..types",
+    "Connections": "connections",
     "EmbeddingResult": "..types",
     "OllamaProvider": "ollama",
     "OpenAIProvider": "openai",
     "Provider": "base",
+    "ProviderRegistry": "registry",
     "StreamEvent": "..types",
+    "close_all": "connections",
+    "get_provider": "registry",
+    "provider_for": "registry",
 }
 
 __all__ = [
     "BaseProvider",
     "CachedProvider",
     "CompletionResult",
+    "Connections",
     "EmbeddingResult",
     "OllamaProvider",
     "OpenAIProvider",
     "Provider",
+    "ProviderRegistry",
     "StreamEvent",
+    "close_all",
+    "get_provider",
+    "provider_for",
 ]
 
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing, suppress
+from dataclasses import replace
 from typing import Any, ClassVar, Final, Self, Unpack
 
 from ..backends.base import check_collection
@@ -24,7 +25,7 @@ from ..options import (
     reject_unknown,
 )
 from ..stats import CallStats, new_request_id
-from ..types import CompletionResult, EmbeddingResult, MessageInput, StreamEvent
+from ..types import CompletionResult, EmbeddingResult, MessageInput, StreamEvent, StreamEventType
 from .base import BaseProvider, Call, EmbedCall
 from .filling import fill, progress_bar
 from .measured import MeasuredStream
@@ -63,6 +64,10 @@ class CachedProvider(BaseProvider):
     def _call(self, messages: MessageInput, options: Mapping[str, Any]) -> Call:
         """Return the call that asks for an answer to `messages`."""
 
+    def _delivered(self, call: Call, result: CompletionResult) -> CompletionResult:  # noqa: ARG002 - for who overrides it
+        """Return the answer to `call` as its caller may see it."""
+        return result
+
     def _embed_call(self, inputs: Any, options: Mapping[str, Any]) -> EmbedCall:
         """Return the call that asks for vectors."""
         msg = f"{type(self).__name__} has no embeddings"
@@ -82,7 +87,8 @@ class CachedProvider(BaseProvider):
             ProviderError: the provider failed; a subclass says how.
         """
         control, rest = self._control(options, self._fields)
-        return await self._cache.complete(self._call(messages, rest), control)
+        call = self._call(messages, rest)
+        return self._delivered(call, await self._cache.complete(call, control))
 
     async def stream(
         self, messages: MessageInput, **options: Unpack[CompletionOptions]
@@ -97,9 +103,13 @@ class CachedProvider(BaseProvider):
                 failure between two events comes after an `ERROR` event.
         """
         control, rest = self._control(options, self._fields)
-        async with aclosing(self._cache.stream(self._call(messages, rest), control)) as events:
+        call = self._call(messages, rest)
+        async with aclosing(self._cache.stream(call, control)) as events:
             async for event in events:
-                yield event
+                if event.type is StreamEventType.DONE:
+                    yield replace(event, data=self._delivered(call, event.data))
+                else:
+                    yield event
 
     async def complete_with_stats(
         self, messages: MessageInput, **options: Unpack[CompletionOptions]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from ..errors import ProviderError
 from ..stats import CallStats
+from ..timeouts import Timeouts
 from ..types._json import Json
 from .http import HTTPReply, HTTPStream, HTTPTransport
 from .redaction import Redaction
@@ -23,7 +24,7 @@ class Delivery:
     url: str
     retry: Retry
     headers: Mapping[str, str] | None = None
-    timeout: float | None = None
+    timeout: Timeouts | None = None
     stats: CallStats | None = None
     """Who wants to know how the journey went."""
 

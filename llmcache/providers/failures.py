@@ -52,16 +52,21 @@ _BY_STATUS: Final[Mapping[int, type[ProviderError]]] = {
     408: ResponseTimeoutError,
     409: ConflictError,
     429: RateLimitError,
+    498: OverloadedError,  # Groq: the flex tier has no capacity
     503: OverloadedError,
     504: ResponseTimeoutError,
     529: OverloadedError,
 }
 _BY_CODE: Final[Mapping[str, type[ProviderError]]] = {
+    "bio_policy": ContentFilteredError,
     "content_filter": ContentFilteredError,
     "content_policy_violation": ContentFilteredError,
     "context_length_exceeded": ContextLengthError,
+    "exceed_context_size_error": ContextLengthError,  # llama.cpp
+    "image_content_policy_violation": ContentFilteredError,
     "insufficient_quota": QuotaExceededError,
     "invalid_api_key": AuthenticationError,
+    "misalignment_policy_violation": ContentFilteredError,
     "model_not_found": NotFoundError,
     "overloaded_error": OverloadedError,
     "rate_limit_exceeded": RateLimitError,
@@ -69,6 +74,15 @@ _BY_CODE: Final[Mapping[str, type[ProviderError]]] = {
 }
 # Said beside many a status, which then knows better; in a 200 it is all there is.
 _BY_TYPE: Final[Mapping[str, type[ProviderError]]] = {
+    # What a response of OpenAI's fails with (openai-python `response_error.py`).
+    **dict.fromkeys(
+        "data_residency_mismatch empty_image_file failed_to_download_image image_file_not_found "
+        "image_file_too_large image_parse_error image_too_large image_too_small "
+        "invalid_base64_image invalid_image invalid_image_format invalid_image_mode "
+        "invalid_image_url invalid_prompt unsupported_image_media_type".split(),
+        BadRequestError,
+    ),
+    "vector_store_timeout": ServerError,
     "authentication_error": AuthenticationError,
     "invalid_request_error": BadRequestError,
     "not_found_error": NotFoundError,
@@ -79,11 +93,16 @@ _BY_TYPE: Final[Mapping[str, type[ProviderError]]] = {
 # Another attempt may find these gone.
 _PASSING: Final = (RateLimitError, ServerError, ConflictError, ConnectionFailedError)
 _LASTING: Final = (QuotaExceededError, InvalidResponseError)
+# vLLM, Mistral, DeepSeek · Anthropic · OpenAI · xAI · Gemini · llama.cpp, Ollama · Groq
 _TOO_LONG: Final = (
     "maximum context length",
     "prompt is too long",
     "context window",
-    "exceeds the context length",  # Ollama
+    "maximum prompt length",
+    "exceeds the context length",
+    "exceeds the maximum number of tokens",
+    "available context size",
+    "reduce the length of the messages",
 )
 _SERVER_ERRORS: Final = 500
 _CLIENT_ERRORS: Final = 400

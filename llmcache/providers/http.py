@@ -2,8 +2,8 @@
 
 httpx is imported by the first live call, so a process that only reads its cache
 never pays for it. A client that was passed in (httpx or httpx2: the two share
-everything used here) is never closed; our own belongs to the event loop that
-made it and is made anew on another loop.
+everything used here) is never closed; otherwise connections come from a pool that
+belongs to the event loop and is shared with other clients of the server.
 """
 
 from __future__ import annotations
@@ -26,24 +26,18 @@ from ..errors import (
     ResponseTimeoutError,
     StreamInterruptedError,
 )
+from ..timeouts import Timeouts
 from ..types._json import Json
+from .connections import Connections, Pool, loop_connections
 from .failures import embedded_error, error_from_json, error_from_response
 from .outgoing import check_headers, encode_body
 from .redirects import send
-from .retry import Retry, check_time_out
+from .retry import Retry
 
 __all__ = ["HTTPReply", "HTTPStream", "HTTPTransport"]
 
 T = TypeVar("T")
 
-# The Stainless SDKs' numbers: what servers are used to (openai-python `_constants.py`).
-_CONNECT_TIMEOUT: Final = 5.0
-_MAX_KEEPALIVE: Final = 100
-# Half of theirs: the usual limit of open files is 1,024, and httpcore looks at every connection
-# before and after each request. 3,000 calls of a second, all at once, take 17.7 s with 200
-# connections, 10.4 s with 500 and 7.8 s with 1,000; the loop stands still for at most 0.14 s,
-# 0.4 s and 0.85 s.
-_MAX_CONNECTIONS: Final = 500
 # The time-out of an httpx client whose maker said nothing: far too short for a model.
 _HTTPX_TIMEOUT: Final = 5.0
 _MAX_ERROR_BODY: Final = 2**20
@@ -100,34 +94,33 @@ class HTTPStream:
 class HTTPTransport:
     """Posts JSON to one provider."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - settings of a constructor, keyword-only with defaults
         self,
         provider: str,
         headers: Mapping[str, str],
         *,
-        timeout: float | None = 600.0,
+        timeout: float | Timeouts | None = 600.0,
         http_client: Any = None,
+        connections: Connections | None = None,
         max_body_bytes: int = 256 * 2**20,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         """`headers` have lower-case names; `timeout` is seconds without a byte, `None` for no limit.
 
-        A time-out that `http_client` was made with holds in its place.
+        A time-out that `http_client` was made with holds in its place. Without it,
+        connections come from `connections`, or from those that the event loop shares.
 
         Raises:
             InvalidRequestError: `timeout` is not above 0.
         """
-        check_time_out(timeout)
         self.provider = provider
         self.headers: Mapping[str, str] = dict(headers)
-        self._timeout = timeout
+        self._timeouts = Timeouts.of(timeout)
         self._max_body_bytes = max_body_bytes
         self._sleep = sleep
         self._given = http_client
-        self._own: Any = None
-        # Held by every request that our own client has: it never makes one wait, since each that
-        # waits is looked at for every other. A client that was passed in has limits of its own.
-        self._places: contextlib.AbstractAsyncContextManager[Any] = contextlib.nullcontext()
+        self._connections = connections
+        self._pool: Pool | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._library: Any = None
 
@@ -138,7 +131,7 @@ class HTTPTransport:
         *,
         retry: Retry,
         headers: Mapping[str, str] | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109 - httpx's own, per phase
+        timeout: Timeouts | None = None,  # noqa: ASYNC109 - httpx's own, per phase
     ) -> HTTPReply:
         """Return the response to `body`, after as many attempts as `retry` allows.
 
@@ -163,7 +156,7 @@ class HTTPTransport:
         url: str,
         *,
         retry: Retry,
-        timeout: float | None = None,  # noqa: ASYNC109 - httpx's own, per phase
+        timeout: Timeouts | None = None,  # noqa: ASYNC109 - httpx's own, per phase
     ) -> HTTPReply:
         """Return what is at `url`.
 
@@ -185,7 +178,7 @@ class HTTPTransport:
         *,
         retry: Retry,
         headers: Mapping[str, str] | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109 - httpx's own, per phase
+        timeout: Timeouts | None = None,  # noqa: ASYNC109 - httpx's own, per phase
     ) -> HTTPStream:
         """Return the open response; attempts end when its status and headers are there.
 
@@ -202,10 +195,13 @@ class HTTPTransport:
         return await self._attempts(attempt, retry)
 
     async def aclose(self) -> None:
-        """Close our own client; one that was passed in stays open."""
-        client, self._own = self._own, None
-        if client is not None and self._loop is asyncio.get_running_loop():
-            await client.aclose()
+        """Give the connections back, which closes them if nobody else uses them.
+
+        A client that was passed in stays open.
+        """
+        pool, self._pool = self._pool, None
+        if pool is not None and self._given is None and self._loop is asyncio.get_running_loop():
+            await pool.release(self)
 
     @contextlib.contextmanager
     def translated(self, broken: type[ConnectionFailedError]) -> Generator[None, None, None]:
@@ -250,19 +246,19 @@ class HTTPTransport:
         url: str,
         content: bytes | None,
         headers: Mapping[str, str],
-        timeout: float | None,  # noqa: ASYNC109 - httpx's own, per phase
+        timeout: Timeouts | None,  # noqa: ASYNC109 - httpx's own, per phase
     ) -> AsyncGenerator[Any, None]:
         """Hold a connection; yield the open response to a request, once it is a success.
 
         Without `content` the request is a GET.
         """
-        client = self._client()
-        async with self._places:
-            if client.is_closed:  # while this call waited
+        pool = self._pool_for(url)
+        client, options = pool.client, self._time_out(pool, timeout)
+        async with self._place(pool, timeout or self._timeouts):
+            if client.is_closed or self._pool is not pool:  # while this call waited
                 message = "the provider was closed during the call"
                 raise ConnectionFailedError(message, provider=self.provider)
             with self.translated(ConnectionFailedError):
-                options = self._time_out(client, timeout)
                 method = "GET" if content is None else "POST"
                 request = client.build_request(
                     method, url, content=content, headers=headers, **options
@@ -276,14 +272,30 @@ class HTTPTransport:
             finally:
                 await response.aclose()
 
-    def _time_out(self, client: Any, seconds: float | None) -> dict[str, Any]:
+    @contextlib.asynccontextmanager
+    async def _place(self, pool: Pool, timeouts: Timeouts) -> AsyncGenerator[None, None]:
+        """Hold a place among the requests that have a connection; a client that was passed in has its own limits."""
+        if self._given is not None:
+            yield
+            return
+        try:
+            async with asyncio.timeout(timeouts.pool):
+                await pool.places.acquire()
+        except TimeoutError as error:
+            message = "no connection became free in time"
+            raise self._failure(ResponseTimeoutError, message) from error
+        try:
+            yield
+        finally:
+            pool.places.release()
+
+    def _time_out(self, pool: Pool, asked: Timeouts | None) -> dict[str, Any]:
         """Return the time-out as an option: the call's, else the client's own, else the provider's."""
-        if seconds is None:
-            if client.timeout != self._library.Timeout(_HTTPX_TIMEOUT):
-                return {}
-            seconds = self._timeout
-        connect = _CONNECT_TIMEOUT if seconds is None else min(_CONNECT_TIMEOUT, seconds)
-        return {"timeout": self._library.Timeout(seconds, connect=connect)}
+        if asked is None and pool.client.timeout != pool.library.Timeout(_HTTPX_TIMEOUT):
+            return {}
+        chosen = asked or self._timeouts
+        phases = {name: getattr(chosen, name) for name in ("connect", "read", "write", "pool")}
+        return {"timeout": pool.library.Timeout(**phases)}
 
     async def _read(self, response: Any) -> HTTPReply:
         pieces, size = [], 0
@@ -314,24 +326,21 @@ class HTTPTransport:
         if embedded_error(data):
             raise error_from_json(self.provider, data, reply.status, reply.headers)
 
-    def _client(self) -> Any:
+    def _pool_for(self, url: str) -> Pool:
+        """Return the connections of the running loop, or the client that was passed in."""
         if self._given is not None:
-            if self._library is None:
+            if self._pool is None:
                 self._library = _library_of(self._given)
+                self._pool = Pool(self._given, self._library)
             if self._given.is_closed:
                 raise InvalidRequestError("http_client", "is closed")
-            return self._given
-        loop = asyncio.get_running_loop()
-        if self._own is None or self._loop is not loop:
+            return self._pool
+        loop, pool = asyncio.get_running_loop(), self._pool
+        if pool is None or self._loop is not loop or pool.client.is_closed:
             # Connections of another loop cannot be closed from this one; they go with their loop.
-            self._library = importlib.import_module("httpx")
-            limits = self._library.Limits(
-                max_connections=_MAX_CONNECTIONS, max_keepalive_connections=_MAX_KEEPALIVE
-            )
-            self._own = self._library.AsyncClient(limits=limits, follow_redirects=True)
-            self._places = asyncio.Semaphore(_MAX_CONNECTIONS)
-            self._loop = loop
-        return self._own
+            pool = self._pool = (self._connections or loop_connections()).pool(url, self)
+            self._library, self._loop = pool.library, loop
+        return pool
 
 
 def _library_of(client: Any) -> Any:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypedDict
 from urllib.parse import urlsplit, urlunsplit
@@ -16,13 +17,15 @@ from ..cache.manager import CacheManager
 from ..cache.opening import checked_options, open_cache
 from ..errors import ConfigurationError, InvalidRequestError
 from ..keys import DEFAULT_RULES, KeyRules, Request, normalize_endpoint
+from ..timeouts import Timeouts
 from ..types._json import Json
 from .base import Dialect
 from .cached import CachedProvider
+from .connections import Connections
 from .delivery import Delivery
 from .http import HTTPTransport
 from .outgoing import lowered
-from .retry import Retry, check_time_out
+from .retry import Retry
 
 __all__ = ["API", "HTTPProvider", "ProviderOptions", "check_texts", "model_name"]
 
@@ -70,9 +73,9 @@ class ProviderOptions(TypedDict, total=False):
     """Which requests count as equal beyond the safe rules."""
     tenant: str | None
     """A namespace of keys that others do not share."""
-    timeout: float | None
-    """Seconds without a byte, `None` for no limit. An `http_client` that was made with a
-    time-out keeps it. Default: 600."""
+    timeout: float | Timeouts | None
+    """Seconds without a byte, `Timeouts(…)` for each phase, `None` for no limit. An
+    `http_client` that was made with a time-out keeps it. Default: 600."""
     attempts: int
     """Tries in all. Default: 3."""
     backoff: float
@@ -81,6 +84,10 @@ class ProviderOptions(TypedDict, total=False):
     """More HTTP headers for every request."""
     http_client: Any
     """An `httpx.AsyncClient` (or httpx2's) to use; never closed."""
+    connections: Connections | None
+    """Pools of connections to share. Default: those that clients on the event loop share."""
+    sleep: Callable[[float], Awaitable[None]]
+    """Waits between two attempts; a test gives one that does not. Default: `asyncio.sleep`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +136,8 @@ class HTTPProvider(CachedProvider):
             {**_PLAIN_HEADERS, **api.headers, **own_headers},
             timeout=options.get("timeout", _TIMEOUT),
             http_client=options.get("http_client"),
+            connections=options.get("connections"),
+            sleep=options.get("sleep", asyncio.sleep),
         )
         manager = options.get("cache") or _cache_of(options)
         for dialect in dialects:
@@ -180,7 +189,6 @@ class HTTPProvider(CachedProvider):
             return usual
         extra, timeout = options.get("extra_headers"), options.get("timeout")
         name, stats = options.get("request_id"), options.get("stats")
-        check_time_out(timeout)
         retry = Retry(
             _given(options, "attempts", self._retry.attempts),
             _given(options, "backoff", self._retry.backoff),
@@ -188,7 +196,8 @@ class HTTPProvider(CachedProvider):
         headers = None if extra is None else lowered(extra, "extra_headers")
         if name is not None:
             headers = {**(headers or {}), _CLIENT_REQUEST_ID: _checked_id(name)}
-        return Delivery(usual.transport, usual.url, retry, headers, timeout, stats)
+        phases = None if timeout is None else Timeouts.of(timeout)
+        return Delivery(usual.transport, usual.url, retry, headers, phases, stats)
 
     async def close(self) -> None:
         """Close the cache and the connections that this provider opened itself."""

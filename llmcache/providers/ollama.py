@@ -9,10 +9,11 @@ from typing import Any, Final, Unpack
 from urllib.parse import urlsplit
 
 from ..cache.inspection import Explanation
-from ..errors import ProviderError
+from ..errors import InvalidRequestError, ProviderError
 from ..keys import Request, normalize_endpoint
 from ..options import CompletionOptions, EmbeddingOptions
 from ..settings import environment
+from ..timeouts import Timeouts
 from ..types import CompletionResult, EmbeddingResult, MessageInput, StreamEvent
 from ..types._json import FrozenDict, Json
 from .delivery import Delivery
@@ -32,7 +33,7 @@ from .ollama_request import (
     tagged,
 )
 from .openai_call import EmbeddingCall
-from .retry import Retry, check_time_out
+from .retry import Retry
 
 __all__ = ["OllamaProvider"]
 
@@ -90,7 +91,9 @@ class OllamaProvider(HTTPProvider):
             ConfigurationError, InvalidRequestError, TypeError: as `HTTPProvider`.
         """
         check_texts(api_key=api_key, base_url=base_url, host=host)
-        check_time_out(digest_seconds)
+        if not digest_seconds > 0:
+            reason = f"must be seconds above 0, not {digest_seconds!r}"
+            raise InvalidRequestError("digest_seconds", reason)
         url = _address(base_url or host or environment("OLLAMA_HOST") or "")
         key = api_key or environment("OLLAMA_API_KEY")
         headers = {"authorization": f"Bearer {key}"} if key else {}
@@ -168,7 +171,7 @@ class OllamaProvider(HTTPProvider):
 
     async def is_available(self, *, timeout: float = 5.0) -> bool:  # noqa: ASYNC109 - httpx's own
         """Return whether an Ollama server answers, within so many seconds; never raises for it."""
-        place = replace(self._tags, retry=Retry(1), timeout=timeout)
+        place = replace(self._tags, retry=Retry(1), timeout=Timeouts.of(timeout))
         try:
             installed(await place.get(), self.name)
         except ProviderError:

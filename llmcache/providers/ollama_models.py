@@ -12,6 +12,7 @@ from typing import Any, Final
 import orjson
 
 from ..errors import InvalidResponseError, ProviderError, StreamInterruptedError
+from ..timeouts import Timeouts
 from ..types._json import Json
 from .delivery import Delivery
 from .failures import embedded_error, error_from_json, snippet
@@ -166,7 +167,7 @@ class Digests:
 
     def __init__(self, delivery: Delivery, seconds: float) -> None:
         """`delivery` leads to `/api/tags`; a call does not wait long for it."""
-        self._delivery = replace(delivery, retry=Retry(1), timeout=_PATIENCE)
+        self._delivery = replace(delivery, retry=Retry(1), timeout=Timeouts.of(_PATIENCE))
         self._seconds = seconds
         self._known: dict[str, str | None] = {}
         self._until = -1.0

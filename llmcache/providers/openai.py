@@ -7,34 +7,30 @@ from collections.abc import Mapping
 from typing import Any, Final, Unpack
 from urllib.parse import urlsplit
 
+from ..errors import InvalidRequestError
 from ..keys import normalize_endpoint
+from ..options import check_switch
 from ..settings import environment
-from ..types import MessageInput
+from ..types import CompletionResult, MessageInput
 from ..types._json import Json
+from .base import Call
 from .delivery import Delivery
 from .http_provider import API, HTTPProvider, ProviderOptions, check_texts
 from .openai_call import ChatCall, EmbeddingCall
 from .openai_chat import CHAT_OPTIONS, ChatDialect, chat_body
 from .openai_embeddings import EMBEDDING_OPTIONS, embedding_body, embedding_inputs
+from .openai_responses import RESPONSES_OPTIONS, ResponsesDialect, responses_body
+from .openai_responses_call import ResponsesCall
+from .openai_responses_echo import readdressed
+from .servers import AZURE_SUFFIX, server_name
 
 __all__ = ["OpenAIProvider"]
 
 _BASE_URL: Final = "https://api.openai.com/v1"
 _NATIVE_HOST: Final = "api.openai.com"
-_AZURE_SUFFIX: Final = ".openai.azure.com"
-_PROVIDERS: Final[Mapping[str, str]] = {
-    _NATIVE_HOST: "openai",
-    "api.groq.com": "groq",
-    "api.mistral.ai": "mistral",
-    "api.deepseek.com": "deepseek",
-    "api.together.xyz": "together",
-    "api.x.ai": "x-ai",
-    "api.perplexity.ai": "perplexity",
-    "api.cerebras.ai": "cerebras",
-    "openrouter.ai": "openrouter",
-}
 # Headers that choose what the API does, and so belong to the key.
 _API_HEADERS: Final = frozenset({"openai-beta"})
+_RESPONSES_ONLY: Final = RESPONSES_OPTIONS - CHAT_OPTIONS
 
 
 class OpenAIProvider(HTTPProvider):
@@ -44,7 +40,7 @@ class OpenAIProvider(HTTPProvider):
         result = await provider.complete("Hello", cache_response=True)
     """
 
-    _fields = CHAT_OPTIONS
+    _fields = CHAT_OPTIONS | RESPONSES_OPTIONS | {"use_responses_api"}
     _embedding_fields = EMBEDDING_OPTIONS
 
     def __init__(
@@ -55,41 +51,57 @@ class OpenAIProvider(HTTPProvider):
         base_url: str | None = None,
         organization: str | None = None,
         project: str | None = None,
+        use_responses_api: bool = False,
         **options: Unpack[ProviderOptions],
     ) -> None:
         """Connect nothing yet: the first call that needs the provider does.
 
         Args:
             model: the default model's name, or a model profile.
-            api_key: defaults to `OPENAI_API_KEY`; servers that want none get none.
+            api_key: defaults to `OPENAI_API_KEY`; `""` for servers that want none.
             base_url: defaults to `OPENAI_BASE_URL`, then OpenAI. A query is kept
                 (Azure: `…/openai/deployments/<name>?api-version=…`).
             organization: OpenAI's; a namespace of keys.
             project: OpenAI's; a namespace of keys.
+            use_responses_api: ask the Responses API instead of chat completions; a call
+                can say otherwise.
             options: where answers are kept, and how requests travel: `ProviderOptions`.
 
         Raises:
             ConfigurationError, InvalidRequestError, TypeError: as `HTTPProvider`.
         """
+        check_switch("use_responses_api", use_responses_api)
         check_texts(api_key=api_key, base_url=base_url, organization=organization, project=project)
         url = (base_url or environment("OPENAI_BASE_URL") or _BASE_URL).rstrip("/")
         host = urlsplit(normalize_endpoint(url)).hostname or ""
         self._native = host == _NATIVE_HOST
-        name = _PROVIDERS.get(host, "azure" if host.endswith(_AZURE_SUFFIX) else host)
+        name = server_name(host)
         self._dialect = ChatDialect(name)
-        headers = _wire_headers(host, api_key or environment("OPENAI_API_KEY"))
+        self._responses_dialect = ResponsesDialect(name)
+        key = environment("OPENAI_API_KEY") if api_key is None else api_key
+        headers = _wire_headers(host, key)
         if organization:
             headers["openai-organization"] = organization
         if project:
             headers["openai-project"] = project
         api = API(name, url, headers, _scope(organization, project), _API_HEADERS)
-        super().__init__(model, api, [self._dialect], options)
+        super().__init__(model, api, [self._dialect, self._responses_dialect], options)
+        self._use_responses = use_responses_api
         self._chat = Delivery(self._transport, self._url("chat/completions"), self._retry)
         self._chat_endpoint = normalize_endpoint(self._chat.url)
+        self._responses = Delivery(self._transport, self._url("responses"), self._retry)
+        self._responses_endpoint = normalize_endpoint(self._responses.url)
         self._embeddings = Delivery(self._transport, self._url("embeddings"), self._retry)
         self._embeddings_endpoint = normalize_endpoint(self._embeddings.url)
 
-    def _call(self, messages: MessageInput, options: Mapping[str, Any]) -> ChatCall:
+    def _call(self, messages: MessageInput, options: Mapping[str, Any]) -> ChatCall | ResponsesCall:
+        chosen = options.get("use_responses_api")
+        if chosen is not None:
+            check_switch("use_responses_api", chosen)
+        if self._use_responses if chosen is None else chosen:
+            return self._responses_call(messages, options)
+        if not _RESPONSES_ONLY.isdisjoint(options):
+            _refuse(options)
         model = self._model(options)
         body = chat_body(model, messages, options, native=self._native)
         request = self._request("chat", self._chat_endpoint, body, options)
@@ -97,6 +109,22 @@ class OpenAIProvider(HTTPProvider):
         if count is not None and isinstance(count, int) and count > 1:
             dialect = ChatDialect(self.name, count)
         return ChatCall(request, dialect, self._travel(self._chat, options))
+
+    def _responses_call(self, messages: MessageInput, options: Mapping[str, Any]) -> ResponsesCall:
+        body = responses_body(self._model(options), messages, options)
+        request = self._request("responses", self._responses_endpoint, body, options)
+        return ResponsesCall(
+            request, self._responses_dialect, self._travel(self._responses, options)
+        )
+
+    def _delivered(self, call: Call, result: CompletionResult) -> CompletionResult:
+        if call.request.kind != "responses":
+            return result
+        if result.samples:
+            own = [self._delivered(call, sample) for sample in result.samples]
+            return own[0].with_samples(own)
+        is_hit = result.cache is not None and result.cache.hit
+        return readdressed(result, call.request.body) if is_hit else result
 
     def _embed_call(self, inputs: Any, options: Mapping[str, Any]) -> EmbeddingCall:
         body = embedding_body(self._model(options), options)
@@ -109,10 +137,17 @@ class OpenAIProvider(HTTPProvider):
         return EmbeddingCall(requests, items, is_single, body, self.name, delivery)
 
 
+def _refuse(options: Mapping[str, Any]) -> None:
+    for name in sorted(_RESPONSES_ONLY & options.keys()):
+        if options[name] is not None:
+            reason = "is an option of the Responses API: ask it with use_responses_api=True"
+            raise InvalidRequestError(name, reason)
+
+
 def _wire_headers(host: str, api_key: str | None) -> dict[str, str]:
     if not api_key:
         return {}
-    if host.endswith(_AZURE_SUFFIX):
+    if host.endswith(AZURE_SUFFIX):
         return {"api-key": api_key}
     return {"authorization": f"Bearer {api_key}"}
 

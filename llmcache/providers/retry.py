@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from ..errors import InvalidRequestError, ProviderError
 
-__all__ = ["Retry", "check_time_out"]
+__all__ = ["Retry"]
 
 # The Stainless SDKs' numbers: what servers are used to (openai-python `_constants.py`).
 _MAX_BACKOFF: Final = 8.0
@@ -44,16 +44,6 @@ class Retry:
             return error.retry_after if error.retry_after <= _MAX_WAIT else None
         delay = min(_MAX_BACKOFF, self.backoff * 2.0 ** min(attempt - 1, _MAX_DOUBLINGS))
         return delay * (1 - 0.25 * random.random())  # noqa: S311 - jitter, not a secret
-
-
-def check_time_out(seconds: Any) -> None:
-    """Do nothing when `seconds` is a time-out, or `None`.
-
-    Raises:
-        InvalidRequestError: not a number above 0.
-    """
-    if seconds is not None and not (_is_number(seconds) and seconds > 0):
-        raise InvalidRequestError("timeout", f"must be seconds above 0, not {seconds!r}")
 
 
 def _is_number(value: Any) -> bool:

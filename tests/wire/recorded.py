@@ -11,6 +11,7 @@ from typing import Any
 
 from llmcache.providers.openai_chat import CHAT_OPTIONS
 from llmcache.providers.openai_embeddings import EMBEDDING_OPTIONS
+from llmcache.providers.openai_responses import RESPONSES_OPTIONS
 from llmcache.testing.upstream import Reply
 
 # The bodies are stored decoded: these headers would describe another form of them.
@@ -96,6 +97,15 @@ class Exchange:
                 known = False
             (options if known else extra)[name] = value
         return self.asked["messages"], {**options, "extra_body": extra}
+
+    def response(self) -> tuple[Any, dict[str, Any]]:
+        """As `chat`, of the Responses API."""
+        rest = {k: v for k, v in self.asked.items() if k not in {"input", "messages", "stream"}}
+        own = RESPONSES_OPTIONS | {"model"}
+        options = {k: v for k, v in rest.items() if k in own and v is not None}
+        extra = {k: v for k, v in rest.items() if k not in options}
+        messages = self.asked.get("input", self.asked.get("messages"))
+        return messages, {**options, "extra_body": extra}
 
     def embedding(self) -> tuple[Any, dict[str, Any]]:
         """Return the inputs and the options that make our provider send the same request."""

@@ -53,11 +53,10 @@ def provider_of(upstream: Upstream, **options: Any) -> OpenAIProvider:
         "base_url": upstream.base_url,
         "api_key": SECRET,
         "cache_backend": "memory",
+        "sleep": Sleeps(),
         **options,
     }
-    provider = OpenAIProvider(**options)
-    provider._transport._sleep = Sleeps()
-    return provider
+    return OpenAIProvider(**options)
 
 
 def sleeps(provider: OpenAIProvider) -> Sleeps:

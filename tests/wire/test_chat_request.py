@@ -16,6 +16,7 @@ from llmcache import (
     ImagePart,
     Message,
     Native,
+    OpenAIProvider,
     Role,
     TextPart,
     ToolCall,
@@ -166,7 +167,7 @@ async def test_an_option_goes_onto_the_wire_as_it_is(name: str) -> None:
     }
 
 
-@pytest.mark.parametrize("name", sorted(CHAT_OPTIONS))
+@pytest.mark.parametrize("name", sorted(OpenAIProvider._fields))
 async def test_an_option_that_is_none_is_left_out(name: str) -> None:
     assert await sent(**{name: None}) == {"model": "demo", "messages": [_USER]}
 

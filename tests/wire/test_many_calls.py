@@ -6,13 +6,12 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
-from typing import Any
 
 import pytest
 
 from llmcache import OpenAIProvider, ProviderError
 from llmcache.errors import ConnectionFailedError
-from llmcache.providers import http
+from llmcache.providers.connections import Connections
 from llmcache.testing.upstream import DemoUpstream, Reply, Upstream, UpstreamRequest
 
 from .support import EVENT_STREAM, answer_stream, as_json, completion, provider_of, sse
@@ -22,16 +21,19 @@ _PLACES = 2
 
 def free(provider: OpenAIProvider) -> int:
     """Return how many more requests would not have to wait."""
-    places: Any = provider._transport._places
-    assert isinstance(places, asyncio.Semaphore)
-    return places._value
+    pool = provider._transport._pool
+    assert pool is not None
+    return pool.places._value
 
 
 @pytest.fixture
-async def few(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[OpenAIProvider]:
+async def few() -> AsyncIterator[OpenAIProvider]:
     """A provider with two connections; the prompt says what its server does."""
-    monkeypatch.setattr(http, "_MAX_CONNECTIONS", _PLACES)
-    async with Upstream(_as_told) as upstream, provider_of(upstream, attempts=1) as provider:
+    async with (
+        Upstream(_as_told) as upstream,
+        Connections(max_connections=_PLACES) as connections,
+        provider_of(upstream, attempts=1, connections=connections) as provider,
+    ):
         yield provider
 
 
@@ -156,4 +158,4 @@ async def test_who_waits_when_the_provider_is_closed_is_told(few: OpenAIProvider
         await stream.aclose()
     with pytest.raises(ConnectionFailedError, match="closed during the call"):
         await waiting
-    assert few._transport._own is None
+    assert few._transport._pool is None
