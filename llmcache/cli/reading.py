@@ -112,14 +112,16 @@ def answer_of(entry: CacheEntry) -> Answer:
     from ..errors import LLMCacheError  # noqa: PLC0415 - as above
     from ..providers.openai_chat import ChatDialect  # noqa: PLC0415 - as above
     from ..providers.openai_embeddings import parse_vector  # noqa: PLC0415 - as above
+    from ..providers.openai_responses import ResponsesDialect  # noqa: PLC0415 - as above
 
     try:
         if entry.kind == "embedding":
             vector, usage, _ = parse_vector(entry.recording.body or b"", "stored")
             return Answer(dimensions=len(vector), usage=usage)
-        if entry.kind == ChatDialect.kind:
-            completion = parse_entry(entry, ChatDialect("stored"))
-            return Answer(completion, usage=completion.usage)
+        for dialect in (ChatDialect("stored"), ResponsesDialect("stored")):
+            if entry.kind == dialect.kind:
+                completion = parse_entry(entry, dialect)
+                return Answer(completion, usage=completion.usage)
     except LLMCacheError as error:
         return Answer(problem=str(error))
     return Answer(problem=f"answers of the kind {entry.kind!r} are not known to this version")
