@@ -125,10 +125,12 @@ async def test_what_is_indexed_comes_along(make: Make, postgres: PostgresBackend
         "SELECT key, model, tags, created_at, keep_until FROM llmcache.entries"
     )
     await connection.close()
-    expected = {(e.key, e.model, e.tags, e.created_at, e.keep_until) for e in (made(1), made(2))}
-    assert {
-        (key, model, tuple(tags), at, until) for key, model, tags, at, until in rows
-    } == expected
+    found = {key: (model, tuple(tags), at, until) for key, model, tags, at, until in rows}
+    # How long it stays is told in seconds from now on.
+    assert found == {
+        e.key: (e.model, e.tags, e.created_at, e.keep_until and pytest.approx(e.keep_until, abs=30))
+        for e in (made(1), made(2))
+    }
 
 
 async def test_a_target_that_keeps_no_dictionaries_gets_entries_that_need_none() -> None:

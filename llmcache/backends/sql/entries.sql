@@ -48,8 +48,9 @@ WITH put AS (
     ) AS f
     WHERE u.collection = $1 AND u.key = f.key
 ), changed AS (
+    -- Reads all of `put` first: who holds the revision waits for nobody's entries.
     INSERT INTO llmcache.revisions AS r (collection, revision)
-    SELECT $1, 1 FROM put WHERE put.replaced LIMIT 1
+    SELECT $1, 1 WHERE (SELECT bool_or(replaced) FROM put)
     ON CONFLICT (collection) DO UPDATE SET revision = r.revision + 1
     RETURNING revision
 )
@@ -80,7 +81,7 @@ WITH gone AS (
     WHERE u.collection = $1 AND u.key = f.key
 ), changed AS (
     INSERT INTO llmcache.revisions AS r (collection, revision)
-    SELECT $1, 1 FROM gone LIMIT 1
+    SELECT $1, 1 WHERE (SELECT count(*) FROM gone) > 0
     ON CONFLICT (collection) DO UPDATE SET revision = r.revision + 1
     RETURNING revision
 )

@@ -42,7 +42,7 @@ WITH put AS (
     WHERE u.collection = $1 AND u.key = f.key
 ), changed AS (
     INSERT INTO llmcache.revisions AS r (collection, revision)
-    SELECT $1, 1 FROM put WHERE put.replaced LIMIT 1
+    SELECT $1, 1 WHERE (SELECT bool_or(replaced) FROM put)
     ON CONFLICT (collection) DO UPDATE SET revision = r.revision + 1
     RETURNING revision
 )
