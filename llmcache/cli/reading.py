@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from ..backends.base import EntryInfo
     from ..cache import CacheManager
+    from ..providers.base import Dialect
     from ..types import CacheEntry, CompletionResult, Usage
 
 __all__ = ["Answer", "Listing", "answer_of", "find", "load", "newest", "raw_bytes", "request_of"]
@@ -110,8 +111,7 @@ def answer_of(entry: CacheEntry) -> Answer:
     """Return the answer in an entry; `problem` where this version does not understand it."""
     from ..cache.recording import parse_entry  # noqa: PLC0415 - `--help` needs no parser
     from ..errors import LLMCacheError  # noqa: PLC0415 - as above
-    from ..providers.base import Dialect
-from ..providers.ollama_answer import OLLAMA_KINDS, OllamaDialect  # noqa: PLC0415 - as above
+    from ..providers.ollama_answer import OLLAMA_KINDS, OllamaDialect  # noqa: PLC0415 - as above
     from ..providers.openai_chat import ChatDialect  # noqa: PLC0415 - as above
     from ..providers.openai_embeddings import parse_vector  # noqa: PLC0415 - as above
     from ..providers.openai_responses import ResponsesDialect  # noqa: PLC0415 - as above
