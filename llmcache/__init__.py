@@ -50,6 +50,8 @@ if TYPE_CHECKING:
     from .errors import StreamInterruptedError as StreamInterruptedError
     from .errors import UnreadableEntryError as UnreadableEntryError
     from .keys import KeyRules as KeyRules
+    from .providers.anthropic import ANTHROPIC_AVAILABLE as ANTHROPIC_AVAILABLE
+    from .providers.anthropic import AnthropicProvider as AnthropicProvider
     from .providers.base import BaseProvider as BaseProvider
     from .providers.base import Provider as Provider
     from .providers.openai import OpenAIProvider as OpenAIProvider
@@ -78,6 +80,8 @@ if TYPE_CHECKING:
     from .types import normalize_messages as normalize_messages
 
 _HOMES = {
+    "ANTHROPIC_AVAILABLE": "providers.anthropic",
+    "AnthropicProvider": "providers.anthropic",
     "AudioPart": "types",
     "AuthenticationError": "errors",
     "Backend": "backends",
@@ -141,6 +145,8 @@ _HOMES = {
 }
 
 __all__ = [
+    "ANTHROPIC_AVAILABLE",
+    "AnthropicProvider",
     "AudioPart",
     "AuthenticationError",
     "Backend",

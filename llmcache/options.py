@@ -14,6 +14,7 @@ from .errors import InvalidRequestError
 from .types._json import Json
 
 __all__ = [
+    "CALL_FIELDS",
     "COMPLETION_FIELDS",
     "CONTROL_FIELDS",
     "EMBEDDING_FIELDS",
@@ -122,6 +123,21 @@ class CompletionOptions(ControlOptions, TransportOptions, total=False):
     prompt_cache_options: Mapping[str, Any] | None
     prompt_cache_retention: str | None
     stream_options: Mapping[str, Any] | None
+    system: str | Sequence[Mapping[str, Any]] | None
+    """The system prompt, before that of the messages: text or blocks (Messages API)."""
+    thinking: Mapping[str, Any] | None
+    top_k: int | None
+    stop_sequences: Sequence[str] | None
+    """The Messages API's name of `stop`."""
+    output_config: Mapping[str, Any] | None
+    context_management: Mapping[str, Any] | None
+    mcp_servers: Sequence[Mapping[str, Any]] | None
+    container: str | Mapping[str, Any] | None
+    cache_control: Mapping[str, Any] | None
+    inference_geo: str | None
+    speed: str | None
+    betas: Sequence[str] | None
+    """More features of the Messages API to switch on, beside the provider's."""
 
 
 class EmbeddingOptions(ControlOptions, TransportOptions, total=False):
@@ -133,6 +149,10 @@ class EmbeddingOptions(ControlOptions, TransportOptions, total=False):
     user: str | None
 
 
+# What every provider takes, whatever its API.
+CALL_FIELDS: Final = frozenset(
+    {*ControlOptions.__annotations__, *TransportOptions.__annotations__}
+) | {"model"}
 # The salt is part of what is asked: it goes with the request, into the key.
 CONTROL_FIELDS: Final = frozenset(ControlOptions.__annotations__) - {"salt"}
 COMPLETION_FIELDS: Final = frozenset(CompletionOptions.__annotations__)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing, suppress
-from typing import Any, Final, Unpack
+from typing import Any, ClassVar, Final, Unpack
 
 from ..backends.base import check_collection
 from ..cache import inspection
@@ -34,6 +34,9 @@ _MOST_CONTROLS: Final = 1_000
 
 class CachedProvider(BaseProvider):
     """Turns calls into requests, and lets the cache answer them."""
+
+    _fields: ClassVar[frozenset[str]] = COMPLETION_FIELDS
+    """The names of the options that a call may have."""
 
     def __init__(self, cache: CacheManager, *, owns_cache: bool, enabled: bool) -> None:
         """`enabled` says whether there is a cache at all, or only the path around it."""
@@ -69,7 +72,7 @@ class CachedProvider(BaseProvider):
             CacheMissError: `mode="offline"`, and nothing stored answers.
             ProviderError: the provider failed; a subclass says how.
         """
-        control, rest = self._control(options, COMPLETION_FIELDS)
+        control, rest = self._control(options, self._fields)
         return await self._cache.complete(self._call(messages, rest), control)
 
     async def stream(
@@ -84,7 +87,7 @@ class CachedProvider(BaseProvider):
             InvalidRequestError, CacheMissError, ProviderError: as `complete`; a
                 failure between two events comes after an `ERROR` event.
         """
-        control, rest = self._control(options, COMPLETION_FIELDS)
+        control, rest = self._control(options, self._fields)
         async with aclosing(self._cache.stream(self._call(messages, rest), control)) as events:
             async for event in events:
                 yield event
@@ -104,7 +107,7 @@ class CachedProvider(BaseProvider):
         self, messages: MessageInput, **options: Unpack[CompletionOptions]
     ) -> Explanation:
         """Return whether this call is stored, and if not, what tells it from the nearest that is."""
-        control, rest = self._control(options, COMPLETION_FIELDS)
+        control, rest = self._control(options, self._fields)
         request = self._call(messages, rest).request
         return await inspection.explain(
             self._cache.store, control.collection, request, control.sample

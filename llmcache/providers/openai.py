@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any, Final, Unpack
+from typing import Any, ClassVar, Final, Unpack
 from urllib.parse import urlsplit
 
 from ..keys import normalize_endpoint
+from ..options import CALL_FIELDS
 from ..settings import environment
 from ..types import MessageInput
 from ..types._json import Json
 from .delivery import Delivery
 from .http_provider import API, HTTPProvider, ProviderOptions, check_texts
 from .openai_call import ChatCall, EmbeddingCall
-from .openai_chat import ChatDialect, chat_body
+from .openai_chat import CHAT_FIELDS, ChatDialect, chat_body
 from .openai_embeddings import embedding_body, embedding_inputs
 
 __all__ = ["OpenAIProvider"]
@@ -43,6 +44,10 @@ class OpenAIProvider(HTTPProvider):
     async with OpenAIProvider(model="gpt-5-nano", cache_dir="./cache") as provider:
         result = await provider.complete("Hello", cache_response=True)
     """
+
+    _fields: ClassVar[frozenset[str]] = (
+        CALL_FIELDS | CHAT_FIELDS | {"max_tokens", "response_format", "tool_choice", "tools"}
+    )
 
     def __init__(
         self,

@@ -7,24 +7,19 @@ import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
-from ..errors import InvalidResponseError
 from ..keys import Request
 from ..options import checked_object
 from ..types import Recording, Usage, WireEvent
 from ..types._json import Json, thaw
 from .delivery import Delivery
-from .failures import snippet
-from .http import HTTPStream
 from .openai_chat import ChatDialect
 from .openai_embeddings import parse_vector, vector_recordings
 from .redaction import DiscreetDialect, Redaction
-from .sse import SSEDecoder
+from .wire_events import wire_events
 
 __all__ = ["ChatCall", "EmbeddingCall"]
-
-_MAX_WHOLE_BODY: Final = 64 * 2**20
 
 
 class ChatCall(NamedTuple):
@@ -60,7 +55,7 @@ class ChatCall(NamedTuple):
         with self._redaction():
             stream = await self.delivery.stream(body)
             try:
-                events = _wire_events(stream, started, self.spoken.provider)
+                events = wire_events(stream, started, self.spoken.provider)
                 async with aclosing(events):
                     async for event in events:
                         yield event
@@ -69,44 +64,6 @@ class ChatCall(NamedTuple):
 
     def _redaction(self) -> Redaction:
         return self.delivery.redaction(self.request.body)
-
-
-async def _wire_events(
-    stream: HTTPStream, started: float, provider: str
-) -> AsyncGenerator[WireEvent, None]:
-    """Yield the events of a response, whatever it calls itself.
-
-    Servers label event streams as JSON, or not at all: what counts is that a
-    stream was asked for, and what the first bytes look like.
-    """
-    decoder = SSEDecoder()
-    whole: list[bytes] | None = None
-    size = 0
-    first = True
-    async with aclosing(stream.chunks()) as chunks:
-        async for chunk in chunks:
-            if first and chunk.strip():
-                first = False
-                start = chunk.lstrip()[:1]
-                if start == b"<":
-                    message = f"HTML instead of an event stream: {snippet(chunk)}"
-                    raise InvalidResponseError(message, provider=provider, status=200)
-                whole = [] if start in {b"{", b"["} else None
-            if whole is not None:
-                whole.append(chunk)
-                size += len(chunk)
-                if size > _MAX_WHOLE_BODY:
-                    message = f"a body of more than {_MAX_WHOLE_BODY} bytes instead of a stream"
-                    raise InvalidResponseError(message, provider=provider, status=200)
-                continue
-            offset = time.monotonic() - started
-            for event in decoder.feed(chunk):
-                yield WireEvent(event.data, event.event, offset)
-    offset = time.monotonic() - started
-    if whole is not None:
-        yield WireEvent(b"".join(whole), None, offset)
-    for event in decoder.flush():
-        yield WireEvent(event.data, event.event, offset)
 
 
 @dataclass(frozen=True, slots=True)

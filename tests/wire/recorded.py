@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llmcache.options import COMPLETION_FIELDS, EMBEDDING_FIELDS
+from llmcache import OpenAIProvider
+from llmcache.options import EMBEDDING_FIELDS
 from llmcache.testing.upstream import Reply
 
 # The bodies are stored decoded: these headers would describe another form of them.
@@ -90,7 +91,7 @@ class Exchange:
         for name, value in self.asked.items():
             if name in {"messages", "stream"}:
                 continue
-            known = name in COMPLETION_FIELDS and value is not None
+            known = name in OpenAIProvider._fields and value is not None
             if name == "tools" and self.has_typeless_tools:
                 known = False
             (options if known else extra)[name] = value

@@ -16,11 +16,12 @@ from llmcache import (
     ImagePart,
     Message,
     Native,
+    OpenAIProvider,
     Role,
     TextPart,
     ToolCall,
 )
-from llmcache.options import COMPLETION_FIELDS, CONTROL_FIELDS
+from llmcache.options import CONTROL_FIELDS
 from llmcache.providers.openai_chat import chat_body
 from llmcache.testing.upstream import Reply
 
@@ -154,7 +155,7 @@ TRANSPORT = {"attempts", "backoff", "timeout", "extra_headers", "extra_body"}
 
 
 def test_every_option_has_a_test() -> None:
-    assert set(PLAIN) | OWN_TESTS | TRANSPORT == COMPLETION_FIELDS - CONTROL_FIELDS - {"salt"}
+    assert set(PLAIN) | OWN_TESTS | TRANSPORT == OpenAIProvider._fields - CONTROL_FIELDS - {"salt"}
 
 
 @pytest.mark.parametrize("name", PLAIN)
@@ -166,7 +167,7 @@ async def test_an_option_goes_onto_the_wire_as_it_is(name: str) -> None:
     }
 
 
-@pytest.mark.parametrize("name", sorted(COMPLETION_FIELDS))
+@pytest.mark.parametrize("name", sorted(OpenAIProvider._fields))
 async def test_an_option_that_is_none_is_left_out(name: str) -> None:
     assert await sent(**{name: None}) == {"model": "demo", "messages": [_USER]}
 
