@@ -83,10 +83,11 @@ def samples(tp: Any, inside: tuple[Any, ...] = ()) -> list[Sample]:
         return [("", value) for value in (*arguments, "another")[:2]]
     if origin in (Union, types.UnionType):
         return _union([samples(argument, inside) for argument in arguments])
+    # An answer's block (a model) is sent in the shape of its request type.
+    if tp in inside or hasattr(tp, "model_fields"):
+        return []
     if hasattr(tp, "__required_keys__"):
-        return [] if tp in inside else _object(tp, (*inside, tp))
-    if hasattr(tp, "model_fields"):
-        return []  # an answer's block, which is sent in the shape of its request type
+        return _object(tp, (*inside, tp))
     return _container(tp, inside)
 
 

@@ -29,7 +29,7 @@ EXEMPT: Final[dict[str, tuple[tuple[str, str], ...]]] = {
     # Further inside (the document of a fetched page, say) a mark counts: two keys, in doubt.
     "messages": (
         (r"^<\w+>\.(system|tools)\[\]<\w+>\.cache_control\b", _MARK),
-        (r"\.messages\[\]<\w+>\.content\[\]<\w+>(\.content\[\]<\w+>)?\.cache_control\b", _MARK),
+        (r"\.messages\[\]<\w+>\.content\[\]<\w+>(\.content\[\]<\w+>)*\.cache_control\b", _MARK),
     ),
     "embedding": (),
 }
