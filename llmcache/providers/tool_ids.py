@@ -72,8 +72,8 @@ def with_ids(
 ) -> list[Message]:
     """Return the conversation with ids that `rule` allows, each of them of one call only.
 
-    A result follows its call. One without an id belongs to the first open call of its
-    name, or else to the first that is open. The turns at the indices `fixed` go in
+    A result follows its call. One without an id belongs to the first open call without one,
+    of its name if there is such a call. The turns at the indices `fixed` go in
     their API's own words: their ids stay, and no other call gets them.
     """
     walk = _Walk(rule, frozenset(fixed))
@@ -138,11 +138,11 @@ class _Walk:
 
     def _result(self, message: Message) -> str:
         identifier = message.tool_call_id or ""
-        if identifier:
-            matching = [one for one in self.open if one.call.id == identifier]
-        else:
-            named = [one for one in self.open if one.call.name == message.name]
-            matching = named or self.open
+        # Where there is no id, a call that has none either is meant before one that has.
+        matching = [one for one in self.open if one.call.id == identifier]
+        if not identifier:
+            nameless = matching or self.open
+            matching = [one for one in nameless if one.call.name == message.name] or nameless
         if not matching:
             return self._stray(identifier)
         found = matching[0]

@@ -83,11 +83,8 @@ def samples(tp: Any, inside: tuple[Any, ...] = ()) -> list[Sample]:
         return [("", value) for value in (*arguments, "another")[:2]]
     if origin in (Union, types.UnionType):
         return _union([samples(argument, inside) for argument in arguments])
-    # An answer's block (a model) is sent in the shape of its request type.
-    if tp in inside or hasattr(tp, "model_fields"):
-        return []
     if hasattr(tp, "__required_keys__"):
-        return _object(tp, (*inside, tp))
+        return [] if tp in inside else _object(tp, (*inside, tp))
     return _container(tp, inside)
 
 
@@ -98,6 +95,8 @@ def _container(tp: Any, inside: tuple[Any, ...]) -> list[Sample]:
         return [("{}" + path, {"k": v}) for path, v in values] + [("{key}", {"j": values[0][1]})]
     if origin in (list, collections.abc.Sequence, collections.abc.Iterable):
         return [("[]" + path, [value]) for path, value in samples(arguments[0], inside)]
+    if hasattr(tp, "model_fields"):
+        return []  # an answer's block, which is sent in the shape of its request type
     msg = f"teach tests/keys/sdk_types.py about {tp!r}"
     raise TypeError(msg)
 

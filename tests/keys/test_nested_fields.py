@@ -44,6 +44,7 @@ def _exempt(kind: str, path: str) -> bool:
     return any(re.search(pattern, path) for pattern, _ in EXEMPT[kind])
 
 
+@pytest.mark.timeout(300)  # ten thousand requests, on a machine that may be busy
 @pytest.mark.parametrize(
     ("kind", "least"), [("chat", 300), ("responses", 2_000), ("messages", 9_000), ("embedding", 15)]
 )
