@@ -18,7 +18,7 @@ from llmcache.providers.sse import SSEDecoder
 from llmcache.testing.upstream import Reply, Upstream
 from llmcache.types import WireEvent
 
-from . import exchange
+from . import exchange, messages_streams
 from .runner import Bar, Options, Row, Turn, interleave, row_of
 from .size import recorded, recordings
 
@@ -45,7 +45,7 @@ async def rows(options: Options) -> list[Row]:
     for title, bodies in sources.items():
         found += await _decoding(title, bodies, rounds=5 if options.quick else 30)
     found += await _replay(options, sources[_MADE_UP][0])
-    return found
+    return found + await messages_streams.rows(options)
 
 
 def _longest(folder: Path) -> list[bytes]:

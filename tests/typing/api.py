@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from typing import assert_type
 
 from llmcache import (
+    AnthropicProvider,
     BaseProvider,
     CacheInfo,
     CompletionResult,
@@ -29,6 +30,12 @@ async def calls(provider: OpenAIProvider) -> None:
     assert_type(await collect_stream(provider.stream("q")), CompletionResult)
 
 
+async def claude(provider: AnthropicProvider) -> None:
+    result = await provider.complete("q", system="s", thinking={"type": "adaptive"}, top_k=4)
+    assert_type(result, CompletionResult)
+    assert_type(await provider.count_tokens("q", tools=[]), int)
+
+
 async def wrong(provider: OpenAIProvider) -> None:
     await provider.complete("q", temprature=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     await provider.complete("q", cache_response="yes")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
@@ -45,5 +52,5 @@ class Mine(BaseProvider):
         yield StreamEvent("token", "x")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
-def providers(one: OpenAIProvider, other: Mine) -> list[Provider]:
-    return [one, other]
+def providers(one: OpenAIProvider, two: AnthropicProvider, other: Mine) -> list[Provider]:
+    return [one, two, other]

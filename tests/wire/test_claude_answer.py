@@ -317,6 +317,44 @@ async def test_a_stream_that_ends_in_disorder_is_answered_and_not_stored(events:
         assert await stored(provider) == []  # type: ignore[arg-type]
 
 
+# --- servers that answer in another form ------------------------------------------------------
+
+
+async def test_a_message_where_a_stream_was_asked_for_is_streamed() -> None:
+    async with serving(reply_of(message(text("a"), tool_use("toolu_1")))) as (provider, _):
+        events = await collect(provider.stream("x", cache_response=True))
+        assert data_of(events, _Event.TOKEN) == ["a"]
+        assert final(events).tool_calls == (ToolCall("toolu_1", "f", "{}"),)
+        again = await provider.complete("x", cache_response=True)
+        assert again == final(events)
+        assert again.cache is not None
+        assert again.cache.hit
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"", b"data: x\n\n", as_json({"x": 1})], ids=repr)
+async def test_what_is_no_stream_is_an_error(body: bytes) -> None:
+    async with serving(Reply(body=body)) as (provider, _):
+        _, raised = await until_error(provider.stream("x", cache_response=True))
+        assert isinstance(raised, InvalidResponseError | StreamInterruptedError)
+        assert await stored(provider) == []  # type: ignore[arg-type]
+
+
+async def test_a_stream_where_a_message_was_asked_for_is_an_error() -> None:
+    async with serving(streamed(starts(), *text_block(0, "a"), *ends())) as (provider, _):
+        with pytest.raises(InvalidResponseError):
+            await provider.complete("x", cache_response=True)
+        assert await stored(provider) == []  # type: ignore[arg-type]
+
+
+async def test_what_follows_the_end_is_no_part_of_the_answer() -> None:
+    body = sse(starts(), *text_block(0, "a"), *ends()) + b"data: [DONE]\n\nevent: x\ndata: {\n\n"
+    async with serving(Reply(body=body, headers=EVENT_STREAM)) as (provider, _):
+        answer = final(await collect(provider.stream("x", cache_response=True)))
+        assert answer.content == "a"
+        (entry,) = await stored(provider)  # type: ignore[arg-type]
+        assert (entry.recording.events or ())[-1].event == "message_stop"
+
+
 # --- errors in a stream -------------------------------------------------------------------------
 
 
