@@ -12,7 +12,7 @@ from ..types._json import Json
 from .failures import embedded_error, error_from_json, snippet
 from .openai_chat_answer import MALFORMED
 
-__all__ = ["KIND", "input_text", "parse_message", "parse_usage", "refusal_text"]
+__all__ = ["KIND", "as_text", "input_text", "parse_message", "parse_usage", "refusal_text"]
 
 KIND: Final = "messages"
 """The request kind of the Messages API, and the name of its native turns."""
@@ -48,13 +48,13 @@ def _parsed(data: Mapping[str, Any], raw: bytes, arguments: Mapping[int, str]) -
     for index, block in enumerate(data["content"]):
         kind = block["type"]
         if kind == "text":
-            text.append(_string(block["text"]))
+            text.append(as_text(block["text"]))
         elif kind == "thinking":
-            thinking.append(_string(block["thinking"]))
+            thinking.append(as_text(block["thinking"]))
         elif kind == "tool_use":
             given = arguments.get(index)
             written = input_text(block["input"]) if given is None else given
-            calls.append(ToolCall(_string(block["id"]), _string(block["name"]), written))
+            calls.append(ToolCall(as_text(block["id"]), as_text(block["name"]), written))
     usage = data.get("usage")
     return CompletionResult.of(
         content="".join(text) if text else None,
@@ -70,7 +70,12 @@ def _parsed(data: Mapping[str, Any], raw: bytes, arguments: Mapping[int, str]) -
     )
 
 
-def _string(value: Json) -> str:
+def as_text(value: Json) -> str:
+    """Return `value`.
+
+    Raises:
+        TypeError: it is no text.
+    """
     if type(value) is not str:
         msg = f"a {type(value).__name__} where text belongs"
         raise TypeError(msg)

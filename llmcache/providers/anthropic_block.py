@@ -15,7 +15,7 @@ import orjson
 
 from ..types import StreamEvent, StreamEventType, ToolCall, ToolCallDelta
 from ..types._json import Json
-from .anthropic_answer import input_text
+from .anthropic_answer import as_text, input_text
 
 __all__ = ["StreamedBlock"]
 
@@ -70,12 +70,12 @@ class StreamedBlock:
         """Return what the block says as it begins."""
         block = self._block
         if self.is_call:
-            delta = ToolCallDelta(self._number, _string(block["id"]), _string(block["name"]))
+            delta = ToolCallDelta(self._number, as_text(block["id"]), as_text(block["name"]))
             return [StreamEvent(_Event.TOOL_CALL_START, delta)]
         if self._kind == "text" and block["text"]:
-            return [StreamEvent(_Event.TOKEN, _string(block["text"]))]
+            return [StreamEvent(_Event.TOKEN, as_text(block["text"]))]
         if self._kind == "thinking" and block["thinking"]:
-            return [StreamEvent(_Event.REASONING, _string(block["thinking"]))]
+            return [StreamEvent(_Event.REASONING, as_text(block["thinking"]))]
         return []
 
     def add(self, delta: Mapping[str, Any]) -> list[StreamEvent]:
@@ -91,7 +91,7 @@ class StreamedBlock:
         if kind == "input_json_delta":
             return self._append_input(delta["partial_json"])
         if kind == "signature_delta":
-            self._block["signature"] = _string(delta["signature"])
+            self._block["signature"] = as_text(delta["signature"])
         elif kind == "citations_delta":
             if not self._block.get("citations"):
                 self._block["citations"] = []
@@ -129,8 +129,8 @@ class StreamedBlock:
             return []  # the SDK's rule, too
         text = self._texts.get(name)
         if text is None:
-            text = self._texts[name] = _Text(_string(self._block[name]))
-        if not _string(piece):
+            text = self._texts[name] = _Text(as_text(self._block[name]))
+        if not as_text(piece):
             return []
         text.add(piece)
         return [StreamEvent(event, piece)]
@@ -140,19 +140,12 @@ class StreamedBlock:
             return []
         if self._input is None:
             self._input = _Text("")
-        if not _string(piece):
+        if not as_text(piece):
             return []
         self._input.add(piece)
         if not self.is_call:
             return []
         return [StreamEvent(_Event.TOOL_CALL_DELTA, ToolCallDelta(self._number, arguments=piece))]
-
-
-def _string(value: Json) -> str:
-    if type(value) is not str:
-        msg = f"a {type(value).__name__} where text belongs"
-        raise TypeError(msg)
-    return value
 
 
 def _parsed_input(text: str) -> Json:

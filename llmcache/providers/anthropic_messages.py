@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import NamedTuple
@@ -19,7 +17,7 @@ from .anthropic_stream import MessageStreamDecoder
 from .delivery import Delivery
 from .failures import snippet
 from .redaction import DiscreetDialect, Redaction
-from .wire_events import wire_events
+from .wire_events import streamed
 
 __all__ = ["MessagesCall", "MessagesDialect"]
 
@@ -78,15 +76,11 @@ class MessagesCall(NamedTuple):
 
     async def stream(self) -> AsyncGenerator[WireEvent, None]:
         """Yield the answer's events as they arrive, with the seconds since the request was sent."""
-        started = time.monotonic()
-        with self._redaction():
-            stream = await self.delivery.stream({**self.request.body, "stream": True})
-            try:
-                async with aclosing(wire_events(stream, started, self.spoken.provider)) as events:
-                    async for event in events:
-                        yield event
-            finally:
-                await asyncio.shield(stream.aclose())
+        asked = self.request.body
+        body = {**asked, "stream": True}
+        async with aclosing(streamed(self.delivery, body, asked, self.spoken.provider)) as events:
+            async for event in events:
+                yield event
 
     def _redaction(self) -> Redaction:
         return self.delivery.redaction(self.request.body)

@@ -1,24 +1,46 @@
-"""The events of a response, as they arrive."""
+"""The events of a response, as they arrive, whichever API they belong to."""
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Final
 
 from ..errors import InvalidResponseError
 from ..types import WireEvent
+from ..types._json import Json
+from .delivery import Delivery
 from .failures import snippet
 from .http import HTTPStream
 from .sse import SSEDecoder
 
-__all__ = ["wire_events"]
+__all__ = ["streamed"]
 
 _MAX_WHOLE_BODY: Final = 64 * 2**20
 
 
-async def wire_events(
+async def streamed(
+    delivery: Delivery, body: Mapping[str, Json], asked: Mapping[str, Json], provider: str
+) -> AsyncGenerator[WireEvent, None]:
+    """Yield the events of the answer to `body`, with the seconds since it was sent.
+
+    No credential in `asked`, the request itself, shows in an error. `provider` names
+    the server in errors.
+    """
+    started = time.monotonic()
+    with delivery.redaction(asked):
+        stream = await delivery.stream(body)
+        try:
+            async with aclosing(_wire_events(stream, started, provider)) as events:
+                async for event in events:
+                    yield event
+        finally:
+            await asyncio.shield(stream.aclose())
+
+
+async def _wire_events(
     stream: HTTPStream, started: float, provider: str
 ) -> AsyncGenerator[WireEvent, None]:
     """Yield the events of a response, whatever it calls itself.
