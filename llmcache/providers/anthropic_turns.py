@@ -53,6 +53,8 @@ def wire_conversation(messages: MessageInput) -> tuple[list[Json], list[Json]]:
     """
     if type(messages) is str:
         return [], [{"role": "user", "content": messages}]
+    if type(messages) is list and _is_plain(messages):
+        return [], list(messages)
     conversation = [_with_calls(message) for message in normalize_messages(messages)]
     if not conversation:
         raise InvalidRequestError("messages", "must not be empty")
@@ -60,8 +62,9 @@ def wire_conversation(messages: MessageInput) -> tuple[list[Json], list[Json]]:
     while start < len(conversation) and _is_prompt(conversation[start]):
         start += 1
     system = [piece for i in range(start) for piece in _prompt(conversation[i], i)]
-    native = {i for i, message in enumerate(conversation) if _own_words(message) is not None}
-    conversation = with_ids(conversation, ANTHROPIC_IDS, fixed=native)
+    native = {i for i, message in enumerate(conversation) if _is_own(message)}
+    if any(message.tool_calls or message.role in _RESULTS for message in conversation):
+        conversation = with_ids(conversation, ANTHROPIC_IDS, fixed=native)
     turns = [_turn(conversation[i], i) for i in range(start, len(conversation))]
     whole = _merged(turns)
     if whole and whole[-1]["role"] == "assistant" and (len(conversation) - 1) not in native:
@@ -72,8 +75,25 @@ def wire_conversation(messages: MessageInput) -> tuple[list[Json], list[Json]]:
     return system, [turn if turn["content"] else {**turn, "content": ""} for turn in whole]
 
 
-def _own_words(message: Message) -> Json:
-    return None if message.native is None else message.native.for_api(KIND)
+def _is_plain(messages: Sequence[Any]) -> bool:
+    """Whether the turns are as the API wants them already: texts of two who take turns.
+
+    Most are, and every call that may be a hit passes here.
+    """
+    before = None
+    for turn in messages:
+        if type(turn) is not dict or len(turn) != 2:  # noqa: PLR2004 - role and content
+            return False
+        role, content = turn.get("role"), turn.get("content")
+        speaks = role in ("user", "assistant") and role != before
+        if not speaks or type(content) is not str or not content:
+            return False
+        before = role
+    return before == "user"
+
+
+def _is_own(message: Message) -> bool:
+    return message.native is not None and message.native.api == KIND
 
 
 def _with_calls(message: Message) -> Message:
@@ -109,9 +129,8 @@ def _prompt(message: Message, index: int) -> Iterator[Json]:
 
 
 def _turn(message: Message, index: int) -> Turn:
-    own = _own_words(message)
-    if own is not None:
-        return _native_turn(own, index)
+    if message.native is not None and message.native.api == KIND:
+        return _native_turn(message.native.for_api(KIND), index)
     path = f"messages[{index}].content"
     if message.role in _RESULTS:
         return {"role": "user", "content": [_result(message, path)]}
