@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -19,7 +17,7 @@ from .http import HTTPReply
 from .openai_chat import ChatDialect
 from .openai_embeddings import parse_vector, vector_recordings
 from .redaction import DiscreetDialect, Redaction
-from .wire_events import wire_events
+from .wire_events import streamed
 
 __all__ = ["CompletionCall", "EmbeddingCall"]
 
@@ -54,16 +52,11 @@ class CompletionCall(NamedTuple):
             stated = checked_object("stream_options", body.get("stream_options") or {})
             # Without the usage a stored stream would answer a whole call without it, too.
             body["stream_options"] = {**stated, "include_usage": True}
-        started = time.monotonic()
-        with self._redaction():
-            stream = await self.delivery.stream(body)
-            try:
-                events = wire_events(stream, started, self.spoken.provider)
-                async with aclosing(events):
-                    async for event in events:
-                        yield event
-            finally:
-                await asyncio.shield(stream.aclose())
+        async with aclosing(
+            streamed(self.delivery, body, self.request.body, self.spoken.provider)
+        ) as events:
+            async for event in events:
+                yield event
 
     def _redaction(self) -> Redaction:
         return self.delivery.redaction(self.request.body)
