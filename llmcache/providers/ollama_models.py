@@ -87,15 +87,17 @@ class ModelPull:
         step: PullProgress | None = None
         body = {**self._body, "stream": True}
         events = streamed(self._delivery, body, self._body, provider, lines=True)
-        async with aclosing(events):
-            async for event in events:
-                step = _step(json_of(event.data, provider), event.data, provider)
-                yield step
-        if step is None or step.status != _DONE:
-            message = "the pull ended before it succeeded"
-            raise StreamInterruptedError(message, provider=provider, retryable=True)
-            if self._digests is not None:
-                self._digests.forget()
+        # Also of what a line says: a server may repeat the key that it was sent.
+        with self._delivery.redaction(self._body):
+            async with aclosing(events):
+                async for event in events:
+                    step = _step(json_of(event.data, provider), event.data, provider)
+                    yield step
+            if step is None or step.status != _DONE:
+                message = "the pull ended before it succeeded"
+                raise StreamInterruptedError(message, provider=provider, retryable=True)
+        if self._digests is not None:
+            self._digests.forget()
 
 
 def _step(data: Json, line: bytes, provider: str) -> PullProgress:
