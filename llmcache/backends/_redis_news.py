@@ -15,9 +15,13 @@ from typing import Any, Final
 from ..errors import BackendUnavailableError
 from ._loop_bound import LoopBound
 from ._redis_client import RedisClient, translated
-from .base import Change, may_be_key
+from .base import may_be_key
+from .powers import Change
 
-__all__ = ["News"]
+__all__ = ["NO_REVISION", "News", "named"]
+
+NO_REVISION: Final = "-"
+"""Who tells a change and no revision of its own."""
 
 # Silence after which the server is asked whether it is there; after twice that, it is not.
 _SILENCE: Final = 5.0
@@ -26,6 +30,11 @@ _LISTENING: Final = Change()
 _ANYTHING: Final = Change(None)
 _LEASE_WORDS: Final = 2
 _CHANGE_WORDS: Final = 4
+
+
+def named(revision: int | None) -> str:
+    """Return how the news name a revision."""
+    return NO_REVISION if revision is None else str(revision)
 
 
 class _Listener:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple, Protocol, runtime_checkable
 
@@ -24,7 +24,6 @@ __all__ = [
     "MOST_LOADED",
     "Backend",
     "BackendStats",
-    "Change",
     "EntryInfo",
     "EverybodysLease",
     "Lease",
@@ -32,12 +31,9 @@ __all__ = [
     "OnConflict",
     "PruneReport",
     "StoredEntry",
-    "SupportsClock",
     "SupportsDictionaries",
-    "SupportsFence",
     "SupportsLease",
     "SupportsLoad",
-    "SupportsNews",
     "SupportsPeek",
     "SupportsPrune",
     "SupportsQuarantine",
@@ -173,23 +169,6 @@ class Removed(NamedTuple):
     revision: int | None = None
 
 
-class Change(NamedTuple):
-    """What a store says has happened in a collection.
-
-    - `keys`: the entries that were stored, replaced or removed; `None`: any may have been.
-    - `author`: who stored them, as named in `put_unless_newer`.
-    - `revision`: what the change made of the collection's revision, where it changed it.
-    - `is_lease`: nothing happened to the entries, but the leases of `keys` are free.
-
-    One that names no key says that from now on the store is being listened to.
-    """
-
-    keys: tuple[str, ...] | None = ()
-    author: str = ""
-    revision: int | None = None
-    is_lease: bool = False
-
-
 @dataclass(frozen=True, slots=True)
 class EntryInfo:
     """One entry as a scan sees it: sizes in bytes, times in Unix seconds."""
@@ -316,50 +295,6 @@ class SupportsLease(Protocol):
 
 
 @runtime_checkable
-class SupportsFence(Protocol):
-    """A store that can refuse who comes too late.
-
-    A leader draws a fence when it has its lease, and writes with it. When the lease
-    was lost meanwhile, or somebody rewrote the entry, what they stored stays.
-    """
-
-    async def fence(self, collection: str, /) -> int:
-        """Return a number that no entry of the collection is above now, and every later one will be."""
-        ...
-
-    async def put_unless_newer(
-        self,
-        collection: str,
-        entries: Sequence[StoredEntry],
-        /,
-        *,
-        fence: int | None,
-        author: str = "",
-    ) -> Sequence[str]:
-        """As `put`, but what was stored above `fence` stays; return the keys of these.
-
-        A fence of 0 replaces nothing, `None` everything. `author` is named in the
-        `Change`, for a reader of the news to know its own writes by.
-        """
-        ...
-
-
-@runtime_checkable
-class SupportsNews(Protocol):
-    """A store that tells others at once what one of them changed."""
-
-    def news(self, collection: str, /) -> AsyncGenerator[Change, None]:
-        """Yield what happens in a collection: first that it is listened to, then each change.
-
-        A change may be told late, twice, or never: the revision has the last word.
-
-        Raises:
-            BackendError: nothing more will be told. Whoever wants to, asks anew.
-        """
-        ...
-
-
-@runtime_checkable
 class SupportsLoad(Protocol):
     """A store that takes many entries at once faster than by `put`."""
 
@@ -394,15 +329,6 @@ class SupportsQuarantine(Protocol):
 
     async def quarantine(self, collection: str, key: str, data: bytes, /) -> None:
         """Move the entry aside if it still holds `data`; otherwise somebody mended it: do nothing."""
-        ...
-
-
-@runtime_checkable
-class SupportsClock(Protocol):
-    """A store with a clock that all machines share."""
-
-    async def clock(self) -> float:
-        """Return the store's time in Unix seconds."""
         ...
 
 

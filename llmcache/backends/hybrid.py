@@ -31,10 +31,10 @@ from ..errors import BackendError, BackendUnavailableError, LLMCacheError
 from ._circuit import Circuit
 from ._closing import AsyncClosing
 from ._loop_bound import own_tasks, spawn
+from ._redis_news import NO_REVISION, named
 from ._warner import Warner
 from .base import (
     BackendStats,
-    Change,
     EntryInfo,
     Lease,
     LoadReport,
@@ -44,8 +44,8 @@ from .base import (
     VersionedEntry,
 )
 from .postgres import PostgresBackend
-from .powers import Copied, FoundEntry, Order, Sought
-from .redis import NO_REVISION, RedisBackend
+from .powers import Change, Copied, FoundEntry, Order, Sought
+from .redis import RedisBackend
 
 __all__ = ["HybridRedisPostgreSQLCache"]
 
@@ -152,13 +152,8 @@ class HybridRedisPostgreSQLCache(AsyncClosing):
         """As `put`, but what Postgres has above `fence` stays; return the keys of these."""
         with self._far.use("put"):
             written = await self.postgres.put_versions(collection, entries, fence)
-        to_redis = partial(
-            self.redis.put_newer,
-            collection,
-            written.entries,
-            author=author,
-            revision=_told(written.revision),
-        )
+        told = {"author": author, "revision": named(written.revision)}
+        to_redis = partial(self.redis.put_newer, collection, written.entries, **told)
         if written.entries and not await self._try("put", to_redis):
             versions = {each.entry.key: each.version or 0 for each in written.entries}
             self._owe(collection, versions)
@@ -363,7 +358,7 @@ class HybridRedisPostgreSQLCache(AsyncClosing):
         revision: int | None,
     ) -> None:
         """Let Redis forget `keys` and tell so, now or when it is back."""
-        from_redis = partial(self.redis.remove, collection, keys, version, revision=_told(revision))
+        from_redis = partial(self.redis.remove, collection, keys, version, revision=named(revision))
         if not await self._try(operation, from_redis):
             self._owe(collection, dict.fromkeys(keys, version))
 
@@ -400,8 +395,3 @@ class HybridRedisPostgreSQLCache(AsyncClosing):
             for key, version in versions.items():
                 if self._owed.get((collection, key)) == version:
                     del self._owed[collection, key]
-
-
-def _told(revision: int | None) -> str:
-    """Return how the news name a revision of Postgres."""
-    return NO_REVISION if revision is None else str(revision)

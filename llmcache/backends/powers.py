@@ -1,22 +1,26 @@
-"""What large and shared stores can do beyond `base`: open, count, rank, warm and find.
+"""What large and shared stores can do beyond `base`: open, count, rank, warm, find, tell.
 
 Small protocols, found by `isinstance`, as those of `base`; the cache works without any.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
-from .base import BackendStats, EntryInfo
+from .base import BackendStats, EntryInfo, StoredEntry
 
 __all__ = [
+    "Change",
     "Copied",
     "FoundEntry",
     "Order",
     "Sought",
+    "SupportsClock",
     "SupportsCount",
+    "SupportsFence",
     "SupportsFind",
+    "SupportsNews",
     "SupportsOpen",
     "SupportsRank",
     "SupportsWarm",
@@ -50,6 +54,23 @@ class Copied(NamedTuple):
     entries: int = 0
     bytes: int = 0
     present: int = 0
+
+
+class Change(NamedTuple):
+    """What a store says has happened in a collection.
+
+    - `keys`: the entries that were stored, replaced or removed; `None`: any may have been.
+    - `author`: who stored them, as named in `put_unless_newer`.
+    - `revision`: what the change made of the collection's revision, where it changed it.
+    - `is_lease`: nothing happened to the entries, but the leases of `keys` are free.
+
+    One that names no key says that from now on the store is being listened to.
+    """
+
+    keys: tuple[str, ...] | None = ()
+    author: str = ""
+    revision: int | None = None
+    is_lease: bool = False
 
 
 @runtime_checkable
@@ -121,4 +142,57 @@ class SupportsFind(Protocol):
 
     async def names(self) -> Sequence[str]:
         """Return the names of the collections that have entries."""
+        ...
+
+
+@runtime_checkable
+class SupportsClock(Protocol):
+    """A store with a clock that all machines share."""
+
+    async def clock(self) -> float:
+        """Return the store's time in Unix seconds."""
+        ...
+
+
+@runtime_checkable
+class SupportsFence(Protocol):
+    """A store that can refuse who comes too late.
+
+    A leader draws a fence when it has its lease, and writes with it. When the lease
+    was lost meanwhile, or somebody rewrote the entry, what they stored stays.
+    """
+
+    async def fence(self, collection: str, /) -> int:
+        """Return a number that no entry of the collection is above now, and every later one will be."""
+        ...
+
+    async def put_unless_newer(
+        self,
+        collection: str,
+        entries: Sequence[StoredEntry],
+        /,
+        *,
+        fence: int | None,
+        author: str = "",
+    ) -> Sequence[str]:
+        """As `put`, but what was stored above `fence` stays; return the keys of these.
+
+        A fence of 0 replaces nothing, `None` everything. `author` is named in the
+        `Change`, for a reader of the news to know its own writes by.
+        """
+        ...
+
+
+@runtime_checkable
+class SupportsNews(Protocol):
+    """A store that tells others at once what one of them changed."""
+
+    def news(self, collection: str, /) -> AsyncGenerator[Change, None]:
+        """Yield what happens in a collection: first that it is listened to, then each change.
+
+        A change may be told late, twice, or never: the revision has the last word.
+
+        Raises:
+            BackendError: nothing more will be told. Whoever wants to, asks anew.
+        """
         ...

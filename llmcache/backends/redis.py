@@ -20,12 +20,11 @@ from ._batches import Batches
 from ._closing import AsyncClosing
 from ._redis_client import RedisClient, check_url
 from ._redis_leases import RedisLease
-from ._redis_news import News
+from ._redis_news import NO_REVISION, News
 from ._redis_places import Places, bucket_of, literal
 from ._redis_totals import SAMPLE, counted, on_all, room_of, sampled
 from .base import (
     BackendStats,
-    Change,
     EntryInfo,
     Lease,
     StoredEntry,
@@ -34,6 +33,7 @@ from .base import (
     check_key,
     check_keys,
 )
+from .powers import Change
 
 __all__ = ["RedisBackend"]
 
@@ -42,8 +42,6 @@ _VERSION: Final = 8
 _NOW: Final = b""
 _WRITER: Final = b"w"
 _NOBODY: Final = "-"
-# Who tells a change and no revision of its own.
-NO_REVISION: Final = "-"
 _BATCH: Final = 500
 # Large values in one script would hold up everybody else on the server.
 _PUT_AT_ONCE: Final = 100

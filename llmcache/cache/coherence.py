@@ -21,7 +21,8 @@ from functools import partial
 from typing import Any, Final
 
 from ..backends._loop_bound import own_tasks, spawn
-from ..backends.base import Backend, Change, SupportsClock, SupportsNews, SupportsRevision
+from ..backends.base import Backend, SupportsRevision
+from ..backends.powers import Change, SupportsClock, SupportsNews
 from .guard import Budget, Guard
 from .tier import MemoryTier, Place
 

@@ -17,11 +17,11 @@ from ..backends.base import (
     MOST_KEYS,
     Backend,
     StoredEntry,
-    SupportsFence,
     SupportsPeek,
     SupportsQuarantine,
     SupportsTouch,
 )
+from ..backends.powers import SupportsFence
 from ..codec import Codec, Parts
 from ..errors import BackendError, CorruptEntryError, ProviderError, UnreadableEntryError
 from ..types import CacheEntry, CompletionResult

@@ -14,13 +14,8 @@ from typing import Final
 
 import pytest
 
-from ..backends.base import (
-    Backend,
-    Change,
-    SupportsFence,
-    SupportsNews,
-    SupportsRevision,
-)
+from ..backends.base import Backend, SupportsLoad, SupportsRevision
+from ..backends.powers import Change, SupportsFence, SupportsNews
 from ._backend_powers import entry, key
 
 __all__ = ["SharedPowerTests"]
@@ -102,6 +97,18 @@ class SharedPowerTests:
         before = await backend.revision("default")
         await fenced.put_unless_newer("default", [entry(1, b"second")], fence=0)
         assert await backend.revision("default") == before
+
+    async def test_who_is_late_leaves_what_was_loaded_meanwhile(
+        self, backend: Backend, fenced: SupportsFence
+    ) -> None:
+        if not isinstance(backend, SupportsLoad):
+            pytest.skip(f"{backend.name} loads no faster than it puts")
+        fence = await fenced.fence("default")
+        await backend.load("default", [entry(1, b"loaded")])
+        batch = [entry(1, b"late"), entry(2, b"new")]
+        assert list(await fenced.put_unless_newer("default", batch, fence=fence)) == [key(1)]
+        found = await backend.get("default", [key(1), key(2)])
+        assert dict(found) == {key(1): b"loaded", key(2): b"new"}
 
     # --- news -------------------------------------------------------------------------------
 

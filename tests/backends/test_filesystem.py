@@ -24,7 +24,7 @@ from backend_support import (
 )
 
 from llmcache import FSCache
-from llmcache.backends import Backend
+from llmcache.backends import Backend, powers
 from llmcache.backends import base as protocols
 from llmcache.errors import BackendUnavailableError, ConfigurationError
 from llmcache.testing import BackendTests
@@ -59,16 +59,13 @@ async def cache(root: Path) -> AsyncIterator[FSCache]:
 # --- the folder -----------------------------------------------------------------------------
 
 
-_OF_SERVERS = {"SupportsClock", "SupportsFence", "SupportsLoad", "SupportsNews", "SupportsPeek"}
-
-
 def test_it_has_every_power_but_those_of_servers() -> None:
     """Files need none of those: one clock, locks that cannot be lost, nothing in front of them."""
     for name in protocols.__all__:
-        if name in _OF_SERVERS:
-            assert not issubclass(FSCache, getattr(protocols, name)), name
-        elif name.startswith("Supports"):
+        if name.startswith("Supports") and name not in {"SupportsLoad", "SupportsPeek"}:
             assert issubclass(FSCache, getattr(protocols, name)), name
+    for name in ("SupportsClock", "SupportsFence", "SupportsNews"):
+        assert not issubclass(FSCache, getattr(powers, name)), name
 
 
 def test_a_file_is_no_cache_folder(tmp_path: Path) -> None:

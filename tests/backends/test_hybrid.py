@@ -286,3 +286,13 @@ async def test_what_is_owed_is_bounded(
     monkeypatch.setattr(module, "_MOST_OWED", 10)
     hybrid._owe("default", {key(n): n for n in range(30)})
     assert [place for _, place in hybrid._owed] == [key(n) for n in range(20, 30)]
+
+
+async def test_what_a_redis_had_by_itself_does_not_hide_a_rewrite(
+    hybrid: HybridRedisPostgreSQLCache,
+) -> None:
+    """Its versions were times, which are above those of any database; then one was put behind it."""
+    await hybrid.redis.put("default", [entry(1, b"by itself")])
+    for data in (b"rewritten", b"and again"):
+        await hybrid.put("default", [entry(1, data)])
+        assert (await hybrid.get("default", [key(1)]))[key(1)] == data

@@ -98,6 +98,19 @@ async def test_the_revision_that_is_told_is_the_one_of_postgres(
         assert await heard(news) == Change(None, "-", revision + 1), "too many to name"
 
 
+async def test_a_load_is_told_with_the_revision_of_postgres(
+    hybrid: HybridRedisPostgreSQLCache,
+) -> None:
+    async with listening(hybrid) as news:
+        await hybrid.load("default", [entry(1), entry(2)])
+        assert await heard(news) == Change((key(1), key(2)), "-"), "nothing was replaced"
+        await hybrid.load("default", [entry(2), entry(3)])
+        revision = await hybrid.revision("default")
+        assert await heard(news) == Change((key(2), key(3)), "-", revision)
+        await hybrid.load("default", [entry(n) for n in range(200)])
+        assert await heard(news) == Change(None, "-", revision + 1), "too many to name"
+
+
 @pytest.mark.parametrize(
     "message",
     [

@@ -300,6 +300,40 @@ async def test_a_server_whose_clock_was_another_hinders_nothing(
     assert dict(await redis.get("default", [key(1)])) == {}
 
 
+@pytest.mark.parametrize("foreign", ["list", "text", "eight letters", "eight bytes", "nothing"])
+@pytest.mark.parametrize("where", ["_clock", "_revision"])
+async def test_what_is_not_ours_where_versions_are_drawn_is_replaced(
+    redis: RedisBackend, where: str, foreign: str
+) -> None:
+    client, place = await redis._client._opened(), getattr(redis, where)("default")
+    values = {
+        "text": b"x",
+        "eight letters": b"somebody",
+        "eight bytes": b"\xff" * 8,
+        "nothing": b"",
+    }
+
+    async def spoil() -> None:
+        await client.unlink(place)
+        await (
+            client.rpush(place, b"x") if foreign == "list" else client.set(place, values[foreign])
+        )
+
+    await spoil()
+    await redis.put("default", [entry(1, b"old")])
+    await spoil()
+    fence = await redis.fence("default")
+    await spoil()
+    assert not await redis.put_unless_newer("default", [entry(1, b"new")], fence=fence)
+    assert await redis.revision("default") > 0
+    assert await redis.put_unless_newer("default", [entry(1, b"late")], fence=fence) == [key(1)]
+    assert (await redis.get("default", [key(1)]))[key(1)] == b"new"
+    await spoil()
+    assert await redis.delete("default", [key(1)]) == 1
+    assert await redis.revision("default") > 0
+    assert fence < await redis.fence("default") < 2**53
+
+
 async def test_a_fence_rises_above_what_it_was_too_low_for(redis: RedisBackend) -> None:
     """The server's clock was set back, and what remembers the last version was evicted."""
     version = time.time_ns() // 1_000 + _DAY

@@ -7,6 +7,7 @@ import itertools
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from backend_support import key
@@ -76,6 +77,41 @@ async def test_the_servers_keep_an_entry_for_as_long_as_its_writer_said(
         assert 900_000 < await client.pttl(place) <= 1_000_000, "filled by another machine"
         report = await hybrid.prune("default")
     assert (report.expired, report.entries_left) == (1, 1)
+
+
+@SKEWS
+async def test_what_is_loaded_stays_as_long_as_what_is_put(
+    hybrid: HybridRedisPostgreSQLCache, written: float, read: float
+) -> None:
+    with clock(written):
+        kept = StoredEntry(key(1), b"kept", keep_until=time.time() + 1_000)
+        late = StoredEntry(key(2), b"late", keep_until=time.time() - 1)
+        await hybrid.load("default", [kept, late])
+    with clock(read):
+        entry, _ = (await hybrid.postgres.get_versions("default", [key(1)]))[key(1)]
+        assert 900 < (entry.keep_until or 0) - time.time() <= 1_000
+        report = await hybrid.prune("default")
+    assert (report.expired, report.entries_left) == (1, 1)
+
+
+@KINDS
+@pytest.mark.parametrize("seconds", [-_DAY, _DAY])
+async def test_an_import_keeps_the_times_that_it_finds(
+    machine: Machine, tmp_path: Path, kind: str, seconds: float
+) -> None:
+    """They are of the clock that all share, whatever that of the importing machine says."""
+    file = tmp_path / "answers.jsonl"
+    async with machine(kind=kind) as one:
+        assert await number(one, ttl=1_000) == 0
+        await one.cache.export(file)
+        await one.cache.invalidate(collection="default")
+    with clock(seconds):
+        async with machine(kind=kind) as other:
+            assert (await other.cache.import_(file)).imported == 1
+            assert await other.cache.invalidate(older_than=3_600) == 0
+            assert (await other.cache.prune()).expired == 0
+    async with machine(kind=kind) as third:
+        assert origin(await asked(third)) == ("hit", "backend")
 
 
 @SKEWS
