@@ -59,6 +59,8 @@ if TYPE_CHECKING:
     from .models import ModelRegistry as ModelRegistry
     from .models import TextEmbedding3Large as TextEmbedding3Large
     from .models import TextEmbedding3Small as TextEmbedding3Small
+    from .providers.anthropic import ANTHROPIC_AVAILABLE as ANTHROPIC_AVAILABLE
+    from .providers.anthropic import AnthropicProvider as AnthropicProvider
     from .providers.base import BaseProvider as BaseProvider
     from .providers.base import Provider as Provider
     from .providers.connections import Connections as Connections
@@ -98,6 +100,8 @@ if TYPE_CHECKING:
     from .types import normalize_messages as normalize_messages
 
 _HOMES = {
+    "ANTHROPIC_AVAILABLE": "providers.anthropic",
+    "AnthropicProvider": "providers.anthropic",
     "AudioPart": "types",
     "AuthenticationError": "errors",
     "Backend": "backends",
@@ -181,7 +185,9 @@ _HOMES = {
 }
 
 __all__ = [
+    "ANTHROPIC_AVAILABLE",
     "GPT5",
+    "AnthropicProvider",
     "AudioPart",
     "AuthenticationError",
     "Backend",

@@ -146,7 +146,6 @@ class CompletionOptions(ControlOptions, TransportOptions, total=False):
     access_programs: Mapping[str, Any] | None
     background: bool | None
     background_options: Mapping[str, Any] | None
-    context_management: Sequence[Mapping[str, Any]] | None
     conversation: str | Mapping[str, Any] | None
     image: Mapping[str, Any] | None
     include: Sequence[str] | None
@@ -158,6 +157,20 @@ class CompletionOptions(ControlOptions, TransportOptions, total=False):
     reasoning: Mapping[str, Any] | None
     text: Mapping[str, Any] | None
     truncation: str | None
+    system: str | Sequence[Mapping[str, Any]] | None
+    """The system prompt, before that of the messages: text or blocks (Messages API)."""
+    thinking: Mapping[str, Any] | None
+    stop_sequences: Sequence[str] | None
+    """The Messages API's name of `stop`."""
+    output_config: Mapping[str, Any] | None
+    context_management: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
+    mcp_servers: Sequence[Mapping[str, Any]] | None
+    container: str | Mapping[str, Any] | None
+    cache_control: Mapping[str, Any] | None
+    inference_geo: str | None
+    speed: str | None
+    betas: Sequence[str] | None
+    """More features of the Messages API to switch on, beside the provider's."""
 
 
 class EmbeddingOptions(ControlOptions, TransportOptions, total=False):

@@ -19,7 +19,7 @@ HEAVY = (
 ).split()
 
 PUBLIC = """
-AudioPart AuthenticationError Backend BackendError BackendUnavailableError BadRequestError
+ANTHROPIC_AVAILABLE AnthropicProvider AudioPart AuthenticationError Backend BackendError BackendUnavailableError BadRequestError
 BaseProvider BufferingAdapter CacheInfo CacheManager CacheMissError CachePolicy CallbackAdapter
 CompletionResult ConfigurationError ConflictError ConnectionFailedError Connections
 ContentFilteredError

@@ -51,8 +51,10 @@ _TRUNCATED: Final = frozenset(
     "model_context_window_exceeded".split()
 )
 _FILTERED: Final = frozenset(
-    "content_filter sensitive safety recitation blocklist prohibited_content spii".split()
+    "content_filter refusal sensitive safety recitation blocklist prohibited_content spii".split()
 )
+# The model stopped where it wants to be asked to go on (Anthropic): a turn, not an answer.
+_PAUSED: Final = frozenset({"pause_turn", "compaction"})
 _FAILED: Final = frozenset(
     "error abort aborted cancelled timeout network_error insufficient_system_resource "
     "malformed_function_call function_call_filter in_progress queued".split()
@@ -82,8 +84,12 @@ def refusal(result: CompletionResult, *, store_truncated: bool) -> str | None:
     for named, why in _REFUSED:
         if given & named:
             return why
-    if given & _FAILED:
-        return f"the answer ended in trouble: {', '.join(sorted(given & _FAILED))}"
+    for words, what in (
+        (_FAILED, "the answer ended in trouble"),
+        (_PAUSED, "the turn is not over"),
+    ):
+        if given & words:
+            return f"{what}: {', '.join(sorted(given & words))}"
     if not store_truncated and given & _TRUNCATED:
         return "the length limit cut the answer (store_truncated=True stores such answers)"
     if result.choices:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from ..backends.base import EntryInfo
     from ..cache import CacheManager
+    from ..providers.base import Dialect
     from ..types import CacheEntry, CompletionResult, Usage
 
 __all__ = ["Answer", "Listing", "answer_of", "find", "load", "newest", "raw_bytes", "request_of"]
@@ -113,17 +114,18 @@ def answer_of(entry: CacheEntry) -> Answer:
     from ..providers.ollama_answer import OLLAMA_KINDS, OllamaDialect  # noqa: PLC0415 - as above
     from ..providers.openai_chat import ChatDialect  # noqa: PLC0415 - as above
     from ..providers.openai_embeddings import parse_vector  # noqa: PLC0415 - as above
+    from ..providers.openai_responses import ResponsesDialect  # noqa: PLC0415 - as above
 
     try:
         if entry.kind == "embedding":
             vector, usage, _ = parse_vector(entry.recording.body or b"", "stored")
             return Answer(dimensions=len(vector), usage=usage)
-        if entry.kind == ChatDialect.kind:
-            completion = parse_entry(entry, ChatDialect("stored"))
-            return Answer(completion, usage=completion.usage)
-        if entry.kind in OLLAMA_KINDS:
-            completion = parse_entry(entry, OllamaDialect(entry.kind, "stored"))
-            return Answer(completion, usage=completion.usage)
+        spoken: list[Dialect] = [ChatDialect("stored"), ResponsesDialect("stored")]
+        spoken += [OllamaDialect(kind, "stored") for kind in OLLAMA_KINDS]
+        for dialect in spoken:
+            if entry.kind == dialect.kind:
+                completion = parse_entry(entry, dialect)
+                return Answer(completion, usage=completion.usage)
     except LLMCacheError as error:
         return Answer(problem=str(error))
     return Answer(problem=f"answers of the kind {entry.kind!r} are not known to this version")

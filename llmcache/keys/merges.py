@@ -276,7 +276,7 @@ def _contents(body: _Body) -> Iterator[tuple[dict[str, Any], str]]:
 
 _RULES: Final[dict[str, Callable[[str, _Body], None]]] = {
     "store": _dropping("store"),
-    "service_tier": _dropping("service_tier", "speed", "inference_geo"),
+    "service_tier": _dropping("service_tier", "speed", "inference_geo", "billing_policy"),
     "prediction": _dropping("prediction"),
     "defaults": _defaults,
     "sampling_defaults": _sampling_defaults,

@@ -13,7 +13,7 @@ from collections.abc import Callable, Container, Mapping
 from typing import Any, Final
 
 from ..types._json import Json
-from .canonical import ordered, plain
+from .canonical import digest, ordered, plain
 from .media import base64_digest, media_url
 from .rules import TABLES, Verdict
 
@@ -214,6 +214,11 @@ def _vector_encoding(value: Json) -> Json:
     return DROPPED if value in ("float", "base64") else _deep(value)
 
 
+def _secret(value: Json) -> Json:
+    # It chooses what a server's tools see; entries keep the body that is hashed, and no secret.
+    return f"sha256:{digest(value.encode())}" if isinstance(value, str) else _deep(value)
+
+
 def _prompt_cache_options(value: Json) -> Json:
     # `prewarm` asks for no answer at all; the rest is price.
     prewarm = value.get("prewarm") if is_object(value) else None
@@ -261,6 +266,7 @@ _SPECIAL: Final[Mapping[str, _Special]] = {
         "stop_sequences": _string_set,
         "thinking": _object,
         "tool_choice": _object,
+        "mcp_servers": lambda value: _objects(value, {"authorization_token": _secret}),
     },
     "ollama.chat": {
         "messages": lambda value: _objects(value, _OLLAMA_MESSAGE),

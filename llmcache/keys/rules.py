@@ -161,6 +161,7 @@ _RESPONSES: Final[Mapping[str, Field]] = {
 }
 
 _MESSAGES: Final[Mapping[str, Field]] = {
+    "billing_policy": _opt(_TIER),
     "cache_control": _free(_PROMPT_CACHE),
     "compaction": _key("rewrites the prompt"),
     "container": _state(_SERVER_STATE),
@@ -258,7 +259,7 @@ OPT_IN: Final[Mapping[str, str]] = {
     "max_tokens": "`max_tokens` equals `max_completion_tokens`",
     "prediction": "`prediction` does not count",
     "sampling_defaults": "temperature 1 and top_p 1 equal absent",
-    "service_tier": "`service_tier`, `speed`, `inference_geo` do not count",
+    "service_tier": "`service_tier`, `speed`, `inference_geo`, `billing_policy` do not count",
     "signed_urls": "signature parameters of image URLs (S3, Azure, GCS) do not count",
     "store": "`store` does not count",
     "system_developer": "role `developer` equals role `system`",

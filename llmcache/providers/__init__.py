@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from ..types import CompletionResult as CompletionResult
     from ..types import EmbeddingResult as EmbeddingResult
     from ..types import StreamEvent as StreamEvent
+    from .anthropic import ANTHROPIC_AVAILABLE as ANTHROPIC_AVAILABLE
+    from .anthropic import AnthropicProvider as AnthropicProvider
     from .base import BaseProvider as BaseProvider
     from .base import Provider as Provider
     from .cached import CachedProvider as CachedProvider
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 # The clients stand above the cache, which stands above the wire: loading them here at once
 # would make every module of this package depend on the highest.
 _HOMES = {
+    "ANTHROPIC_AVAILABLE": "anthropic",
+    "AnthropicProvider": "anthropic",
     "BaseProvider": "base",
     "CachedProvider": "cached",
     "CompletionResult": "..types",
@@ -40,6 +44,8 @@ _HOMES = {
 }
 
 __all__ = [
+    "ANTHROPIC_AVAILABLE",
+    "AnthropicProvider",
     "BaseProvider",
     "CachedProvider",
     "CompletionResult",

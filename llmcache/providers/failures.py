@@ -59,6 +59,7 @@ _BY_STATUS: Final[Mapping[int, type[ProviderError]]] = {
 }
 _BY_CODE: Final[Mapping[str, type[ProviderError]]] = {
     "bio_policy": ContentFilteredError,
+    "billing_error": QuotaExceededError,
     "content_filter": ContentFilteredError,
     "content_policy_violation": ContentFilteredError,
     "context_length_exceeded": ContextLengthError,
@@ -120,7 +121,8 @@ def error_from_response(
     except orjson.JSONDecodeError:
         data = None
     message, code = _message(data) if data is not None else (None, None)
-    return _typed(provider, status, message or snippet(body) or "no message", code, status, headers)
+    text = message or snippet(body) or "no message"
+    return _identified(_typed(provider, status, text, code, status, headers), data)
 
 
 def error_from_json(
@@ -133,7 +135,15 @@ def error_from_json(
     message, code = _message(data)
     inner = _inner_status(data, code)
     text = message or snippet(_encoded(data))
-    return _typed(provider, inner, text, code, status, headers or {})
+    return _identified(_typed(provider, inner, text, code, status, headers or {}), data)
+
+
+def _identified(error: ProviderError, data: Json) -> ProviderError:
+    """Return `error` with the request id of its body, where no header has one (Anthropic)."""
+    identifier = data.get("request_id") if isinstance(data, Mapping) else None
+    if error.request_id is None and isinstance(identifier, str):
+        error.request_id = identifier
+    return error
 
 
 def embedded_error(data: Json) -> bool:

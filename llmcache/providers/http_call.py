@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Final, NamedTuple
@@ -14,7 +12,7 @@ from ..types._json import FrozenDict, Json
 from .base import Dialect
 from .delivery import Delivery
 from .redaction import DiscreetDialect, Redaction
-from .wire_events import wire_events
+from .wire_events import streamed
 
 __all__ = ["Framing", "HTTPCall"]
 
@@ -65,18 +63,13 @@ class HTTPCall(NamedTuple):
 
     async def stream(self) -> AsyncGenerator[WireEvent, None]:
         """Yield the answer's events as they arrive, with the seconds since the request was sent."""
-        started = time.monotonic()
         delivery = self.streaming or self.delivery
-        with self._redaction():
-            stream = await delivery.stream({**self.request.body, **self.framing.streamed})
-            try:
-                lines = self.framing.lines
-                events = wire_events(stream, started, self.spoken.provider, lines=lines)
-                async with aclosing(events):
-                    async for event in events:
-                        yield event
-            finally:
-                await asyncio.shield(stream.aclose())
+        body = {**self.request.body, **self.framing.streamed}
+        provider, lines = self.spoken.provider, self.framing.lines
+        events = streamed(delivery, body, self.request.body, provider, lines=lines)
+        async with aclosing(events):
+            async for event in events:
+                yield event
 
     def _redaction(self) -> Redaction:
         return self.delivery.redaction(self.request.body)

@@ -20,7 +20,7 @@ from .http import HTTPReply
 from .ollama_request import tagged
 from .openai_chat_answer import MALFORMED
 from .retry import Retry
-from .wire_events import wire_events
+from .wire_events import streamed
 
 __all__ = ["Digests", "ModelPull", "PullProgress", "installed", "json_of"]
 
@@ -85,21 +85,19 @@ class ModelPull:
     async def _progress(self) -> AsyncGenerator[PullProgress, None]:
         provider = self._delivery.transport.provider
         step: PullProgress | None = None
+        body = {**self._body, "stream": True}
+        events = streamed(self._delivery, body, self._body, provider, lines=True)
+        # Also of what a line says: a server may repeat the key that it was sent.
         with self._delivery.redaction(self._body):
-            stream = await self._delivery.stream({**self._body, "stream": True})
-            try:
-                events = wire_events(stream, time.monotonic(), provider, lines=True)
-                async with aclosing(events):
-                    async for event in events:
-                        step = _step(json_of(event.data, provider), event.data, provider)
-                        yield step
-            finally:
-                await asyncio.shield(stream.aclose())
+            async with aclosing(events):
+                async for event in events:
+                    step = _step(json_of(event.data, provider), event.data, provider)
+                    yield step
             if step is None or step.status != _DONE:
                 message = "the pull ended before it succeeded"
                 raise StreamInterruptedError(message, provider=provider, retryable=True)
-            if self._digests is not None:
-                self._digests.forget()
+        if self._digests is not None:
+            self._digests.forget()
 
 
 def _step(data: Json, line: bytes, provider: str) -> PullProgress:

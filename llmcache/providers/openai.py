@@ -16,11 +16,10 @@ from ..types._json import Json
 from .base import Call
 from .delivery import Delivery
 from .http_provider import API, HTTPProvider, ProviderOptions, check_texts
-from .openai_call import ChatCall, EmbeddingCall
+from .openai_call import CompletionCall, EmbeddingCall
 from .openai_chat import CHAT_OPTIONS, ChatDialect, chat_body
 from .openai_embeddings import EMBEDDING_OPTIONS, embedding_body, embedding_inputs
 from .openai_responses import RESPONSES_OPTIONS, ResponsesDialect, responses_body
-from .openai_responses_call import ResponsesCall
 from .openai_responses_echo import readdressed
 from .servers import AZURE_SUFFIX, server_name
 
@@ -94,7 +93,7 @@ class OpenAIProvider(HTTPProvider):
         self._embeddings = Delivery(self._transport, self._url("embeddings"), self._retry)
         self._embeddings_endpoint = normalize_endpoint(self._embeddings.url)
 
-    def _call(self, messages: MessageInput, options: Mapping[str, Any]) -> ChatCall | ResponsesCall:
+    def _call(self, messages: MessageInput, options: Mapping[str, Any]) -> CompletionCall:
         chosen = options.get("use_responses_api")
         if chosen is not None:
             check_switch("use_responses_api", chosen)
@@ -108,12 +107,12 @@ class OpenAIProvider(HTTPProvider):
         dialect, count = self._dialect, body.get("n")
         if count is not None and isinstance(count, int) and count > 1:
             dialect = ChatDialect(self.name, count)
-        return ChatCall(request, dialect, self._travel(self._chat, options))
+        return CompletionCall(request, dialect, self._travel(self._chat, options))
 
-    def _responses_call(self, messages: MessageInput, options: Mapping[str, Any]) -> ResponsesCall:
+    def _responses_call(self, messages: MessageInput, options: Mapping[str, Any]) -> CompletionCall:
         body = responses_body(self._model(options), messages, options)
         request = self._request("responses", self._responses_endpoint, body, options)
-        return ResponsesCall(
+        return CompletionCall(
             request, self._responses_dialect, self._travel(self._responses, options)
         )
 

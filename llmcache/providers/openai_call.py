@@ -1,9 +1,7 @@
-"""One request to a chat-completions or embeddings server, ready to be sent."""
+"""One request to OpenAI or a compatible server, ready to be sent."""
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -13,21 +11,22 @@ from ..keys import Request
 from ..options import checked_object
 from ..types import Recording, Usage, WireEvent
 from ..types._json import Json, thaw
+from .base import Dialect
 from .delivery import Delivery
 from .http import HTTPReply
 from .openai_chat import ChatDialect
 from .openai_embeddings import parse_vector, vector_recordings
 from .redaction import DiscreetDialect, Redaction
-from .wire_events import wire_events
+from .wire_events import streamed
 
-__all__ = ["ChatCall", "EmbeddingCall"]
+__all__ = ["CompletionCall", "EmbeddingCall"]
 
 
-class ChatCall(NamedTuple):
-    """A chat completion. `delivery_fields` go onto the wire and are no part of the request."""
+class CompletionCall(NamedTuple):
+    """A chat completion, or a response. Its delivery fields are no part of the request."""
 
     request: Request
-    spoken: ChatDialect
+    spoken: Dialect
     delivery: Delivery
 
     @property
@@ -35,7 +34,7 @@ class ChatCall(NamedTuple):
         """Who understands the answer, and repeats no credential of this call."""
         return DiscreetDialect(self.spoken, self._redaction)
 
-    def snapshot(self) -> ChatCall:
+    def snapshot(self) -> CompletionCall:
         """Return the same call with a request that nobody else can change."""
         return self._replace(request=self.request.snapshot())
 
@@ -48,20 +47,16 @@ class ChatCall(NamedTuple):
 
     async def stream(self) -> AsyncGenerator[WireEvent, None]:
         """Yield the answer's events as they arrive, with the seconds since the request was sent."""
-        stated = checked_object("stream_options", self.request.body.get("stream_options") or {})
-        # Without the usage a stored stream would answer a whole call without it, too.
-        options = {**stated, "include_usage": True}
-        body: dict[str, Json] = {**self.request.body, "stream": True, "stream_options": options}
-        started = time.monotonic()
-        with self._redaction():
-            stream = await self.delivery.stream(body)
-            try:
-                events = wire_events(stream, started, self.spoken.provider)
-                async with aclosing(events):
-                    async for event in events:
-                        yield event
-            finally:
-                await asyncio.shield(stream.aclose())
+        body: dict[str, Json] = {**self.request.body, "stream": True}
+        if self.spoken.kind == ChatDialect.kind:
+            stated = checked_object("stream_options", body.get("stream_options") or {})
+            # Without the usage a stored stream would answer a whole call without it, too.
+            body["stream_options"] = {**stated, "include_usage": True}
+        async with aclosing(
+            streamed(self.delivery, body, self.request.body, self.spoken.provider)
+        ) as events:
+            async for event in events:
+                yield event
 
     def _redaction(self) -> Redaction:
         return self.delivery.redaction(self.request.body)

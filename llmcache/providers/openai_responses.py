@@ -14,7 +14,7 @@ from typing import Any, Final
 import orjson
 
 from ..errors import InvalidRequestError, InvalidResponseError
-from ..options import checked_object
+from ..options import CALL_FIELDS, checked_object
 from ..types import CompletionResult, MessageInput
 from ..types._json import Json
 from .failures import snippet
@@ -39,7 +39,7 @@ _COMPILED: Final = frozenset(
 )
 RESPONSES_OPTIONS: Final = _FIELDS | _COMPILED
 """All that a response can be asked with. Those of `_FIELDS` go onto the wire as they are."""
-_CHAT_ONLY: Final = CHAT_OPTIONS - RESPONSES_OPTIONS
+_CHAT_ONLY: Final = CHAT_OPTIONS - CALL_FIELDS - RESPONSES_OPTIONS
 _LIMITS: Final = ("max_output_tokens", "max_completion_tokens", "max_tokens")
 _CHOICES: Final = frozenset({"auto", "none", "required"})
 _LOGPROBS: Final = "message.output_text.logprobs"

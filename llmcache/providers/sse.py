@@ -5,10 +5,10 @@ with one difference: an event that the stream's end cuts before its blank line i
 still returned by `flush`, because some servers leave the last blank line out.
 Whether an answer is complete is decided by its terminal marker, not here.
 
-The lines of events end at CR, LF or CRLF bytes, those of JSON at LF (a CR before it is
-white space), and nowhere else: `str.splitlines` would also split at U+2028 and U+0085,
-which occur inside JSON text. Nothing is decoded
-before a line is whole, so a character split between two chunks is safe.
+The lines of events end at CR, LF or CRLF bytes, those of JSON at LF or CRLF (a CR alone
+is white space there), and nowhere else: `str.splitlines` would also split at U+2028
+and U+0085, which occur inside JSON text. Nothing is decoded before a line is whole, so
+a character split between two chunks is safe.
 """
 
 from __future__ import annotations
@@ -163,8 +163,8 @@ class NDJSONDecoder:
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """Return the lines that `chunk` completes."""
-        return [line for line in self._lines.feed(chunk) if line.strip()]
+        return [line.removesuffix(b"\r") for line in self._lines.feed(chunk) if line.strip()]
 
     def flush(self) -> list[bytes]:
         """Return the last line when the stream ended without a line end."""
-        return [line for line in self._lines.flush() if line.strip()]
+        return [line.removesuffix(b"\r") for line in self._lines.flush() if line.strip()]

@@ -2,20 +2,47 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Final
 
 from ..errors import InvalidResponseError
 from ..types import WireEvent
+from ..types._json import Json
+from .delivery import Delivery
 from .failures import snippet
 from .http import HTTPStream
 from .sse import NDJSONDecoder, ServerSentEvent, SSEDecoder
 
-__all__ = ["wire_events"]
+__all__ = ["streamed", "wire_events"]
 
 _MAX_WHOLE_BODY: Final = 64 * 2**20
+
+
+async def streamed(
+    delivery: Delivery,
+    body: Mapping[str, Json],
+    asked: Mapping[str, Json],
+    provider: str,
+    *,
+    lines: bool = False,
+) -> AsyncGenerator[WireEvent, None]:
+    """Yield the events of the answer to `body`, with the seconds since it was sent.
+
+    No credential in `asked`, the request itself, shows in an error. `provider` names
+    the server in errors; `lines` as in `wire_events`.
+    """
+    started = time.monotonic()
+    with delivery.redaction(asked):
+        stream = await delivery.stream(body)
+        try:
+            async with aclosing(wire_events(stream, started, provider, lines=lines)) as events:
+                async for event in events:
+                    yield event
+        finally:
+            await asyncio.shield(stream.aclose())
 
 
 async def wire_events(

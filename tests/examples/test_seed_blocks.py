@@ -110,7 +110,6 @@ async def test_a_model_profile_class_names_its_model(upstream: DemoUpstream) -> 
     [
         {"qdrant_url": None},
         {"qdrant_api_key": None},
-        {"use_responses_api": False},
     ],
     ids=lambda argument: next(iter(argument)),
 )

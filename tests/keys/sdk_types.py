@@ -1,4 +1,4 @@
-"""Sample values of the official SDK's request types: each field, at every depth, in turn.
+"""Sample values of the official SDKs' request types: each field, at every depth, in turn.
 
 `samples` takes a type apart as a type checker would. The samples of one object
 are its fullest form, the same with one field changed, for every field and every
@@ -9,9 +9,11 @@ sum of the fields, not with their product.
 from __future__ import annotations
 
 import collections.abc
+import os
 import types
-from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin, get_type_hints
+from typing import IO, Annotated, Any, Final, Literal, Union, get_args, get_origin, get_type_hints
 
+import anthropic.types.beta.message_create_params as claude
 import openai.types as sdk
 import typing_extensions
 
@@ -24,20 +26,30 @@ ROOTS: Final = {
     "chat": sdk.chat.completion_create_params.CompletionCreateParamsNonStreaming,
     "responses": sdk.responses.response_create_params.ResponseCreateParamsNonStreaming,
     "embedding": sdk.embedding_create_params.EmbeddingCreateParams,
+    "messages": claude.MessageCreateParamsNonStreaming,
 }
-"""The request of each kind, as the SDK types it."""
+"""The request of each kind, as its SDK types it; of Claude's API with all that is in beta."""
 
 _STREAMED: Final = {
     "chat": sdk.chat.completion_create_params.CompletionCreateParamsStreaming,
     "responses": sdk.responses.response_create_params.ResponseCreateParamsStreaming,
     "embedding": sdk.embedding_create_params.EmbeddingCreateParams,
+    "messages": claude.MessageCreateParamsStreaming,
 }
 
+HEADERS: Final = frozenset({"betas", "user_profile_id", "workspace_id"})
+"""What the SDK takes beside the fields of Claude's API and sends as a header."""
+# What version 2023-06-01 of that API has, and the SDK of the newer one does not write any more.
+_RETIRED: Final = {"messages": {"output_format", "temperature", "top_k", "top_p"}}
+
 FIELDS: Final = {
-    kind: sorted({*get_type_hints(root), *get_type_hints(_STREAMED[kind])})
+    kind: sorted(
+        ({*get_type_hints(root), *get_type_hints(_STREAMED[kind])} - HEADERS)
+        | _RETIRED.get(kind, set())
+    )
     for kind, root in ROOTS.items()
 }
-"""The fields of each request."""
+"""The fields of each request's body."""
 
 _SCALARS: Final[dict[Any, tuple[Any, ...]]] = {
     str: ("alpha", "beta"),
@@ -47,6 +59,10 @@ _SCALARS: Final[dict[Any, tuple[Any, ...]]] = {
     object: ({"z": 1, "a": None}, {"z": 2}, [1], "text"),
     Any: ({"z": 1, "a": None}, {"z": 2}, [1], "text"),
     type(None): (),
+    # Files that the SDK reads and sends as text.
+    IO[bytes]: (),
+    os.PathLike: (),
+    os.PathLike[str]: (),
 }
 _WRAPPERS: Final = (Annotated, typing_extensions.Required, typing_extensions.NotRequired)
 
@@ -79,6 +95,8 @@ def _container(tp: Any, inside: tuple[Any, ...]) -> list[Sample]:
         return [("{}" + path, {"k": v}) for path, v in values] + [("{key}", {"j": values[0][1]})]
     if origin in (list, collections.abc.Sequence, collections.abc.Iterable):
         return [("[]" + path, [value]) for path, value in samples(arguments[0], inside)]
+    if hasattr(tp, "model_fields"):
+        return []  # an answer's block, which is sent in the shape of its request type
     msg = f"teach tests/keys/sdk_types.py about {tp!r}"
     raise TypeError(msg)
 
@@ -92,7 +110,9 @@ def _union(alternatives: list[list[Sample]]) -> list[Sample]:
 
 
 def _object(tp: Any, inside: tuple[Any, ...]) -> list[Sample]:
-    fields = {name: samples(hint, inside) for name, hint in get_type_hints(tp).items()}
+    headers = HEADERS if len(inside) == 1 else frozenset[str]()
+    hints = {name: hint for name, hint in get_type_hints(tp).items() if name not in headers}
+    fields = {name: samples(hint, inside) for name, hint in hints.items()}
     fields = {name: values for name, values in fields.items() if values}
     full = {name: values[0][1] for name, values in fields.items()}
     found: list[Sample] = [(f"<{tp.__name__}>", full)]

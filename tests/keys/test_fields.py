@@ -15,6 +15,7 @@ from sdk_types import FIELDS
 from llmcache.keys import TABLES, Verdict
 
 _FUNCTION: Final = {"name": "f", "parameters": {"type": "object", "properties": {}}}
+_CLAUDE_TOOL: Final = {"name": "f", "input_schema": {"type": "object", "properties": {}}}
 _WEB: Final = {"type": "web_search"}
 _PROMPT_CACHE: Final[dict[str, list[Any]]] = {
     "prompt_cache_key": ["a", "b"],
@@ -85,6 +86,43 @@ VALUES: Final[dict[str, dict[str, list[Any]]]] = {
         "tools": [[{"type": "function", **_FUNCTION}], [{"type": "custom", "name": "f"}], [_WEB]],
         "truncation": ["auto", "disabled"],
     },
+    "messages": {
+        "billing_policy": [{"a": 1}, {"a": 2}],
+        "cache_control": [{"type": "ephemeral"}, {"type": "ephemeral", "ttl": "1h"}],
+        "compaction": [{"type": "auto"}, {"type": "off"}],
+        "container": ["container_1", {"skills": [{"skill_id": "pptx"}]}],
+        "context_management": [{"edits": []}, {"edits": [{"type": "clear_tool_uses_20250919"}]}],
+        "diagnostics": [{"previous_message_id": "a"}, {"previous_message_id": "b"}],
+        "fallback_credit_token": ["a", "b"],
+        "fallbacks": [[{"model": "a"}], [{"model": "b"}]],
+        "inference_geo": ["us", "eu"],
+        "max_tokens": [16, 17],
+        "mcp_servers": [
+            [{"type": "url", "url": "https://a"}],
+            [{"type": "url", "url": "https://b"}],
+        ],
+        "messages": [[{"role": "user", "content": "a"}], [{"role": "user", "content": "b"}]],
+        "metadata": [{"user_id": "a"}, {"user_id": "b"}],
+        "model": ["m", "m-2026-01-01", "M"],
+        "output_config": [{"effort": "low"}, {"effort": "high"}],
+        "output_format": [{"type": "json_schema", "schema": {}}, {"type": "text"}],
+        "service_tier": ["auto", "standard_only"],
+        "speed": ["standard", "fast"],
+        "stop_sequences": [["a"], ["a", "b"]],
+        "stream": [True, False],
+        "system": ["a", "b", [{"type": "text", "text": "c"}]],
+        "temperature": [0, 0.2],
+        "thinking": [{"type": "disabled"}, {"type": "enabled", "budget_tokens": 1024}],
+        "thread": [{"id": "a"}, {"id": "b"}],
+        "tool_choice": [{"type": "any"}, {"type": "none"}],
+        "tools": [
+            [_CLAUDE_TOOL],
+            [{**_CLAUDE_TOOL, "name": "g"}],
+            [{**_CLAUDE_TOOL, "strict": True}],
+        ],
+        "top_k": [1, 2],
+        "top_p": [0.5, 1],
+    },
     "embedding": {
         "dimensions": [256, 512],
         "encoding_format": ["float", "base64"],
@@ -98,6 +136,7 @@ VALUES: Final[dict[str, dict[str, list[Any]]]] = {
 _BASE: Final[dict[str, dict[str, Any]]] = {
     "chat": {"model": "base", "messages": [{"role": "user", "content": "q"}], "tools": [tool()]},
     "responses": {"model": "base", "input": "q", "tools": [{"type": "function", **_FUNCTION}]},
+    "messages": {"model": "base", "messages": [{"role": "user", "content": "q"}], "max_tokens": 9},
     "embedding": {"model": "base", "input": "q"},
 }
 _EVERY_FIELD: Final = [(kind, name) for kind, table in VALUES.items() for name in sorted(table)]

@@ -7,6 +7,7 @@ from typing import assert_type
 
 from llmcache import (
     GPT5,
+    AnthropicProvider,
     BaseProvider,
     CacheInfo,
     CallStats,
@@ -47,6 +48,12 @@ async def figures(provider: OpenAIProvider) -> None:
     assert_type(count_tokens(["q"], model="gpt-5").estimated, bool)
 
 
+async def claude(provider: AnthropicProvider) -> None:
+    result = await provider.complete("q", system="s", thinking={"type": "adaptive"}, top_k=4)
+    assert_type(result, CompletionResult)
+    assert_type(await provider.count_tokens("q", tools=[]), int)
+
+
 async def wrong(provider: OpenAIProvider) -> None:
     await provider.complete("q", temprature=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     await provider.complete("q", cache_response="yes")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
@@ -63,5 +70,5 @@ class Mine(BaseProvider):
         yield StreamEvent("token", "x")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
-def providers(one: OpenAIProvider, other: Mine) -> list[Provider]:
-    return [one, other]
+def providers(one: OpenAIProvider, two: AnthropicProvider, other: Mine) -> list[Provider]:
+    return [one, two, other]

@@ -35,8 +35,8 @@ def answer(message: dict[str, Any], **choice: Any) -> CompletionResult:
         ({}, {}),
         ({"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}, {"input_tokens": 3, "output_tokens": 2, "total_tokens": 5}),
         ({"prompt_tokens": 3, "completion_tokens": 2}, {"input_tokens": 3, "output_tokens": 2, "total_tokens": 5}),
-        # xAI counts reasoning apart: the total is what the server says.
-        ({"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 9}, {"input_tokens": 3, "output_tokens": 2, "total_tokens": 9}),
+        # xAI and Gemini count reasoning apart, and bill it as output: the total has it.
+        ({"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 9}, {"input_tokens": 3, "output_tokens": 6, "total_tokens": 9}),
         (
             {"prompt_tokens": 9, "prompt_tokens_details": {"cached_tokens": 4, "cache_write_tokens": 2, "audio_tokens": 1}},
             {"input_tokens": 9, "total_tokens": 9, "input_tokens_cached": 4, "input_tokens_cache_write": 2, "input_tokens_audio": 1},

@@ -151,7 +151,7 @@ PLAIN: dict[str, Any] = {
     "prompt_cache_retention": "24h",
 }
 OWN_TESTS = {"model", "tools", "tool_choice", "response_format", "stream_options"}
-TRANSPORT = {"attempts", "backoff", "timeout", "extra_headers", "extra_body"}
+TRANSPORT = {"attempts", "backoff", "timeout", "request_id", "extra_headers", "extra_body"}
 
 
 def test_every_option_has_a_test() -> None:

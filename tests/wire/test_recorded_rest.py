@@ -104,7 +104,8 @@ async def check_error(exchange: Exchange) -> None:
         assert error.code == code
         assert error.message == inside["message"]
         ids = ("x-request-id", "apim-request-id", "cf-ray")
-        assert error.request_id == next((headers[name] for name in ids if name in headers), None)
+        known = next((headers[name] for name in ids if name in headers), data.get("request_id"))
+        assert error.request_id == known
         wait = float(headers["retry-after"]) if "retry-after" in headers else None
         assert error.retry_after == wait
         assert error.retryable == (status == 429)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from llmcache.errors import InvalidResponseError
 from llmcache.providers.sse import NDJSONDecoder, ServerSentEvent, SSEDecoder
 
-from .specification import BOM, reference, reference_lines
+from .specification import BOM, reference
 
 E = ServerSentEvent
 
@@ -129,7 +129,8 @@ def test_any_cutting_of_any_lines_decodes_to_the_same_lines(
     case: tuple[bytes, list[bytes]],
 ) -> None:
     stream, chunks = case
-    expected = [line for line in reference_lines(stream.removeprefix(BOM)) if line.strip()]
+    whole = stream.removeprefix(BOM).split(b"\n")
+    expected = [line.removesuffix(b"\r") for line in whole if line.strip()]
     for cutting in ([stream], chunks):
         decoder = NDJSONDecoder()
         lines = [line for chunk in cutting for line in decoder.feed(chunk)]
@@ -141,6 +142,12 @@ def test_ndjson_lines_keep_what_other_splitters_take_for_a_line_end() -> None:
     decoder = NDJSONDecoder()
     assert decoder.feed(b"\n" + line + b"\r\n  \n" + line) == [line]
     assert decoder.flush() == [line]
+
+
+def test_a_carriage_return_alone_ends_no_line_of_json() -> None:
+    decoder = NDJSONDecoder()
+    assert decoder.feed(b'{"a":\r1}\n{"b":\r') == [b'{"a":\r1}']
+    assert decoder.feed(b"2}\r\n") == [b'{"b":\r2}']
 
 
 def test_an_endless_retry_number_is_no_crash() -> None:
