@@ -44,9 +44,13 @@ class Witness(HybridRedisPostgreSQLCache):
         super().__init__(**options)
         self.acknowledged: dict[str, float] = {}
 
-    async def put(self, collection: str, entries: Sequence[StoredEntry], /) -> None:
-        await super().put(collection, entries)
-        self.acknowledged |= dict.fromkeys((entry.key for entry in entries), time.monotonic())
+    async def put_unless_newer(
+        self, collection: str, entries: Sequence[StoredEntry], /, **options: Any
+    ) -> Sequence[str]:
+        late = await super().put_unless_newer(collection, entries, **options)
+        stored = {entry.key for entry in entries}.difference(late)
+        self.acknowledged |= dict.fromkeys(stored, time.monotonic())
+        return late
 
     @property
     def calm(self) -> bool:
