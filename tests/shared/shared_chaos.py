@@ -44,9 +44,19 @@ class Witness(HybridRedisPostgreSQLCache):
         super().__init__(**options)
         self.acknowledged: dict[str, float] = {}
 
-    async def put(self, collection: str, entries: Sequence[StoredEntry], /) -> None:
-        await super().put(collection, entries)
-        self.acknowledged |= dict.fromkeys((entry.key for entry in entries), time.monotonic())
+    async def put_unless_newer(
+        self,
+        collection: str,
+        entries: Sequence[StoredEntry],
+        /,
+        *,
+        fence: int | None,
+        author: str = "",
+    ) -> Sequence[str]:
+        late = await super().put_unless_newer(collection, entries, fence=fence, author=author)
+        stored = (entry.key for entry in entries if entry.key not in late)
+        self.acknowledged |= dict.fromkeys(stored, time.monotonic())
+        return late
 
     @property
     def calm(self) -> bool:
