@@ -45,10 +45,16 @@ class Witness(HybridRedisPostgreSQLCache):
         self.acknowledged: dict[str, float] = {}
 
     async def put_unless_newer(
-        self, collection: str, entries: Sequence[StoredEntry], /, **options: Any
+        self,
+        collection: str,
+        entries: Sequence[StoredEntry],
+        /,
+        *,
+        fence: int | None,
+        author: str = "",
     ) -> Sequence[str]:
-        late = await super().put_unless_newer(collection, entries, **options)
-        stored = {entry.key for entry in entries}.difference(late)
+        late = await super().put_unless_newer(collection, entries, fence=fence, author=author)
+        stored = (entry.key for entry in entries if entry.key not in late)
         self.acknowledged |= dict.fromkeys(stored, time.monotonic())
         return late
 

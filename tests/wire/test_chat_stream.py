@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import tracemalloc
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import pytest
 
 from llmcache import StreamEventType
+from llmcache.testing.upstream import Reply
 
 from .streams import run
 from .support import (
+    EVENT_STREAM,
     USAGE,
     answer_stream,
     chunk,
     data_of,
+    serving,
+    sse,
 )
 
 T = StreamEventType
@@ -193,3 +198,25 @@ def test_citations_are_reported_and_kept() -> None:
     )
     assert data_of(events, T.META)[1:] == [{"citations": urls}]
     assert result.raw["citations"] == urls
+
+
+async def test_a_hundred_megabytes_take_no_more_memory_than_one() -> None:
+    padded = sse(chunk({"content": "a"}, obfuscation="x" * 100_000))
+    count = 100_000_000 // len(padded) + 1
+
+    async def body() -> AsyncIterator[bytes]:
+        for _ in range(count):
+            yield padded
+        yield sse(chunk(finish="stop"), "[DONE]")
+
+    seen = 0
+    async with serving(lambda _: Reply(body=body(), headers=EVENT_STREAM)) as (provider, _):
+        tracemalloc.start()
+        try:
+            async for event in provider.stream("q"):
+                seen += event.type is T.TOKEN
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    assert seen == count
+    assert peak < 10_000_000
