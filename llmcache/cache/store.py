@@ -37,6 +37,7 @@ Parse = Callable[[CacheEntry], CompletionResult | None]
 
 _MOST_PENDING: Final = 1_000
 _FLUSH_USES_AT: Final = 256
+_MEET_EVERY: Final = 30.0
 
 
 class Store:
@@ -65,6 +66,7 @@ class Store:
         timing = {"seconds": coherence, "background": background_timeout}
         self.coherence = Coherence(backend, self.guard, self.tier, self._tasks, **timing)
         self._next_look = self.coherence.next_look
+        self._meet_at: dict[str, float] = {}
 
     def now(self) -> float:
         """Return Unix seconds, by the clock that all who use the store share, if it has one."""
@@ -126,15 +128,21 @@ class Store:
     # --- reading ------------------------------------------------------------------------------
 
     async def meet(self, collection: str, budget: Budget) -> None:
-        """Learn a collection's revision and clock before its first entry is held or made."""
-        if collection not in self._next_look:
+        """Learn a collection's revision and clock before its first entry is held or made.
+
+        And from time to time again, since clocks are set; what memory may serve is
+        asked where memory serves it.
+        """
+        now = time.monotonic()
+        if now >= self._meet_at.get(collection, 0.0):
+            self._meet_at[collection] = now + _MEET_EVERY
             await self.coherence.confirm(collection, budget)
 
     async def find(
         self, collection: str, keys: Sequence[str], parse: Parse, budget: Budget
     ) -> Held | None:
         """Return what the backend holds under the first of `keys` that it has, at most 1,000."""
-        if collection not in self._next_look:
+        if time.monotonic() >= self._meet_at.get(collection, 0.0):
             await self.meet(collection, budget)
         since = self.coherence.moment
         found = self._checked(await self._get(collection, keys, budget))
