@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import partial
@@ -60,7 +61,7 @@ class Delivery:
             collection=control.collection,
             sample=control.sample,
             tier=tier,
-            age=max(0.0, self._store.now() - entry.created_at),
+            age=max(0.0, time.time() + self._store.coherence.ahead - entry.created_at),
             stale=stale,
             saved_seconds=entry.duration,
             saved_cost=held.cost,

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -298,7 +299,8 @@ class CacheManager(Upkeep):
         if state is not Freshness.FRESH and alone:
             found = await self._maker.look(call, control, key, budget)
             if found is not None:
-                return Stored(found, "backend", self._state(found, control))
+                now = time.time() + self.store.coherence.ahead
+                return Stored(found, "backend", freshness(found.entry, control, now))
         return Stored(held, "memory", state)
 
     def _state(self, held: Held, control: Control) -> Freshness:

@@ -65,7 +65,8 @@ def _chat(data: Mapping[str, Any]) -> Usage:
         or data.get("num_cached_tokens")
         or data.get("cached_tokens")
     )
-    cost, reasoned = _stated_cost(data), data.get("reasoning_tokens")
+    reasoned = data.get("reasoning_tokens")
+    cost = _stated_cost(data) if "cost" in data or "cost_in_usd_ticks" in data else None
     if cost is None and not (prompt or answer or cached or reasoned):
         return Usage.of(input_tokens=read, output_tokens=written, total_tokens=total)
     prompt, answer = prompt or {}, answer or {}
