@@ -25,7 +25,7 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may not run Po
 def taken() -> Iterator[int]:
     """A port that somebody listens on."""
     with socket.socket() as listening:
-        listening.bind(("127.0.0.1", free_port()))
+        listening.bind(("127.0.0.1", 0))  # one that is found first may be lost again
         listening.listen()
         yield listening.getsockname()[1]
 
