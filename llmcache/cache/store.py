@@ -19,7 +19,6 @@ from ..backends.base import (
     StoredEntry,
     SupportsPeek,
     SupportsQuarantine,
-    SupportsTouch,
 )
 from ..backends.powers import SupportsFence
 from ..codec import Codec, Parts
@@ -29,6 +28,7 @@ from .coherence import Coherence
 from .dictionaries import Dictionaries
 from .guard import Budget, Guard
 from .tier import Held, MemoryTier
+from .uses import Uses
 
 __all__ = ["Parse", "Store"]
 
@@ -36,7 +36,6 @@ Parse = Callable[[CacheEntry], CompletionResult | None]
 """Reads an entry's recording; raises `ProviderError` when it is not what it should be."""
 
 _MOST_PENDING: Final = 1_000
-_FLUSH_USES_AT: Final = 256
 _MEET_EVERY: Final = 30.0
 
 
@@ -59,7 +58,6 @@ class Store:
         self.guard = Guard(backend.name)
         self.dictionaries = Dictionaries(backend, codec, self.guard)
         self._background = background_timeout
-        self._uses: dict[tuple[str, str], int] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._writes: set[asyncio.Task[Any]] = set()
         self._fenced = backend if isinstance(backend, SupportsFence) else None
@@ -67,6 +65,8 @@ class Store:
         self.coherence = Coherence(backend, self.guard, self.tier, self._tasks, **timing)
         self._next_look = self.coherence.next_look
         self._meet_at: dict[str, float] = {}
+        self.uses = Uses(backend, self.guard, self._tasks, seconds=background_timeout)
+        self._note_use = self.uses.note
 
     def now(self) -> float:
         """Return Unix seconds, by the clock that all who use the store share, if it has one."""
@@ -101,29 +101,6 @@ class Store:
         if found is not None:
             self._note_use((collection, key))
         return found
-
-    def _note_use(self, place: tuple[str, str]) -> None:
-        self._uses[place] = self._uses.get(place, 0) + 1
-        if len(self._uses) >= _FLUSH_USES_AT:
-            self.flush_uses()
-
-    def flush_uses(self) -> None:
-        """Tell the backend, in the background, which entries were used since the last time."""
-        uses, self._uses = self._uses, {}
-        backend = self.backend
-        if not isinstance(backend, SupportsTouch):
-            return
-        by_collection: dict[str, dict[str, int]] = {}
-        for (collection, key), count in uses.items():
-            by_collection.setdefault(collection, {})[key] = count
-        for name, counts in by_collection.items():
-            spawn(self._tasks, self._touch(backend, name, counts))
-
-    async def _touch(
-        self, backend: SupportsTouch, collection: str, uses: Mapping[str, int]
-    ) -> None:
-        budget = Budget(self._background)
-        await self.guard.run("touch", lambda: backend.touch(collection, uses), budget, None)
 
     # --- reading ------------------------------------------------------------------------------
 
@@ -405,7 +382,7 @@ class Store:
 
     async def settle(self) -> None:
         """Wait for what goes on in the background, as long as it may take; then let it go."""
-        self.flush_uses()
+        self.uses.flush()
         stop = time.monotonic() + self._background
         while (tasks := own_tasks(self._tasks)) and time.monotonic() < stop:
             await asyncio.wait(tasks, timeout=max(0.0, stop - time.monotonic()))

@@ -160,7 +160,7 @@ class Upkeep:
             BackendError: the store failed.
             ConfigurationError: a ceiling for a store that keeps no times of use.
         """
-        self.store.flush_uses()
+        self.store.uses.flush()
         backend = self.backend
         if isinstance(backend, SupportsPrune):
             return await backend.prune(collection, max_bytes=max_bytes)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Awaitable
 from typing import Any
 
@@ -68,7 +67,11 @@ async def test_work_that_is_no_awaitable_is_a_failure() -> None:
 async def test_a_hang_costs_what_is_left_and_then_nothing() -> None:
     cancelled = asyncio.Event()
 
+    begun = 0
+
     async def hang() -> int:
+        nonlocal begun
+        begun += 1
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
@@ -80,9 +83,8 @@ async def test_a_hang_costs_what_is_left_and_then_nothing() -> None:
     assert await guard.run("get", hang, budget, 7) == 7
     assert cancelled.is_set()
     assert budget.left <= 0
-    started = time.monotonic()
     assert await guard.run("put", hang, budget, 7) == 7
-    assert time.monotonic() - started < 5
+    assert begun == 1, "what has no time left is not begun"
     assert guard.failures == 1
 
 
