@@ -35,6 +35,7 @@ class _Opened:
 
     def __init__(self) -> None:
         self.pool: Any = None
+        self.divided = False
         self.opening: asyncio.Task[None] | None = None
         # Connections that wait for the next read.
         self.readers: list[Any] = []
@@ -128,6 +129,11 @@ class Database:
                     raise
                 return await attempt()
 
+    @property
+    def is_divided(self) -> bool:
+        """Whether the entries were in partitions when the pool of this loop was opened."""
+        return self._bound.get().divided
+
     async def _opened(self, operation: str) -> Any:
         """As `open`, for a call that a wrong setting must not fail."""
         try:
@@ -159,7 +165,7 @@ class Database:
 
     async def _open(self, opened: _Opened) -> None:
         with translated("open"):
-            opened.pool = await self._prepared()
+            opened.pool, opened.divided = await self._prepared()
 
     async def upgrade(self) -> list[int]:
         """Apply the migrations that are missing, and return their numbers; raises as `open`."""
@@ -172,15 +178,14 @@ class Database:
                 if pool is not self._given:
                     await pool.close()
 
-    async def _prepared(self) -> Any:
+    async def _prepared(self) -> tuple[Any, bool]:
         pool = self._given or await self._connected()
         try:
-            await self._prepare(pool)
+            return pool, await self._prepare(pool)
         except BaseException:
             if pool is not self._given:
                 pool.terminate()
             raise
-        return pool
 
     async def _connected(self) -> Any:
         driver = _driver()
@@ -246,7 +251,8 @@ class Database:
 
     # --- the schema ----------------------------------------------------------------------------
 
-    async def _prepare(self, pool: Any) -> None:
+    async def _prepare(self, pool: Any) -> bool:
+        """Bring the schema up to date; return whether the entries are in partitions."""
         async with pool.acquire(timeout=self._timeout) as connection:
             async with asyncio.timeout(self._timeout):
                 missing = await _missing(connection)
@@ -255,6 +261,8 @@ class Database:
                 raise ConfigurationError(msg)
             if missing:
                 await _upgrade(connection)
+            divided: bool = await connection.fetchval(statements(_MIGRATE)["divided"])
+            return divided
 
 
 async def _as_it_is(_: Any) -> None:

@@ -170,7 +170,8 @@ class PostgresBackend(AsyncClosing):
         if len(keys) == 1:
             rows = await self._database.read("get", self._sql["get_one"], collection, keys[0])
         else:
-            rows = await self._database.read("get", self._sql["get"], collection, keys)
+            name = "get_divided" if self._database.is_divided else "get"
+            rows = await self._database.read("get", self._sql[name], collection, keys)
         return {row[0]: row for row in rows}
 
     async def put(self, collection: str, entries: Sequence[StoredEntry], /) -> None:

@@ -202,9 +202,29 @@ async def test_a_read_asks_only_the_partitions_that_have_the_keys(
     async with PostgresBackend(dsn) as backend:
         await backend.put("default", [entry(n) for n in range(100)])
         await backend.partition(16)
-    for name, wanted in (("get", f"ARRAY['{key(1)}']"), ("get_one", f"'{key(1)}'")):
+    for name, wanted in (("get_divided", f"ARRAY['{key(1)}']"), ("get_one", f"'{key(1)}'")):
         sql = statements("entries.sql")[name].rstrip(";")
         sql = sql.replace("$1", "'default'").replace("$2", wanted)
         rows = await connection.fetch(f"EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) {sql}")
         plan = "\n".join(row[0] for row in rows)
         assert plan.count("on entries_") - plan.count("(never executed)") == 1, plan
+
+
+async def test_a_batch_is_read_as_the_table_is_divided_or_not(dsn: str, connection: Any) -> None:
+    """One table is asked with an array, twice as fast; partitions key by key."""
+    wanted = [key(1), key(2)]
+    count = "SELECT sum(idx_scan) FROM pg_stat_user_tables WHERE relname LIKE 'entries%'"
+
+    async def scans() -> int:
+        await asyncio.sleep(0)
+        await connection.execute("SELECT pg_stat_clear_snapshot()")
+        return int(await connection.fetchval(count))
+
+    async with PostgresBackend(dsn) as backend:
+        await backend.put("default", [entry(n) for n in range(100)])
+        await backend.get("default", wanted)
+        await backend.partition(16)
+    before = await scans()
+    async with PostgresBackend(dsn) as backend:
+        assert len(await backend.get("default", wanted)) == 2
+    assert await scans() - before <= len(wanted), "not one of each partition"

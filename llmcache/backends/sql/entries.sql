@@ -2,8 +2,12 @@
 -- Whatever locks several rows locks them in the order of their keys: nobody waits in a circle.
 
 -- name: get
--- Key by key: of a table in partitions, each asks the one that has it, and not all. How long an
--- entry may still stay is told in seconds: the reader's clock may be another.
+-- How long an entry may still stay is told in seconds: the reader's clock may be another.
+SELECT key, data, version, keep_until - extract(epoch FROM now())::float8 AS seconds_left
+FROM llmcache.entries WHERE collection = $1 AND key = ANY($2::text[]);
+
+-- name: get_divided
+-- Key by key: of a table in partitions each asks the one that has it, where an array asks them all.
 SELECT e.* FROM unnest($2::text[]) AS t (key) CROSS JOIN LATERAL (
     SELECT key, data, version, keep_until - extract(epoch FROM now())::float8 AS seconds_left
     FROM llmcache.entries WHERE collection = $1 AND key = t.key LIMIT 1

@@ -22,6 +22,10 @@ CREATE TABLE IF NOT EXISTS llmcache.migrations (
 -- name: note
 INSERT INTO llmcache.migrations (number, name) VALUES ($1, $2);
 
+-- name: divided
+-- Whether the entries are in partitions.
+SELECT relkind = 'p' FROM pg_class WHERE oid = 'llmcache.entries'::regclass;
+
 -- name: lacking
 -- What this user may not do and calls will need; one row each.
 SELECT lower(need) || ' on llmcache.' || name AS lacking
