@@ -18,7 +18,7 @@
         ├── NotFoundError                        404
         ├── ConflictError                        409
         ├── RateLimitError                       429
-        │   └── QuotaExceededError               429 that no waiting will cure
+        │   └── QuotaExceededError               402, and 429 that no waiting will cure
         ├── ServerError                          5xx
         │   └── OverloadedError                  503, 529
         ├── ConnectionFailedError (ConnectionError)
