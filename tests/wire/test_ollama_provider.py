@@ -110,6 +110,18 @@ def test_an_address_that_is_none_is_refused(host: str) -> None:
         OllamaProvider(base_url=host, cache_backend=None)
 
 
+async def test_an_empty_key_is_no_key_and_none_is_the_environment_s(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OLLAMA_API_KEY", SECRET)
+    async with OllamaUpstream() as server:
+        for key in ("", None):
+            async with ollama_of(server, api_key=key) as provider:
+                await provider.complete("q")
+        foreign, own = (request.headers.get("authorization") for request in server.requests)
+    assert (foreign, own) == (None, f"Bearer {SECRET}")
+
+
 def test_digest_seconds_are_seconds() -> None:
     with pytest.raises(InvalidRequestError):
         OllamaProvider(digest_seconds=0, cache_backend=None)
@@ -243,6 +255,111 @@ async def test_a_tag_that_moved_is_another_question() -> None:
         assert final(events).cache.hit  # type: ignore[union-attr]
         assert (await provider.explain("q")).stored
         assert sum(request.path == "/api/tags" for request in server.requests) == 2
+
+
+async def _explained(provider: OllamaProvider, **_: Any) -> bool:
+    return (await provider.explain("q")).stored
+
+
+async def _warmed(provider: OllamaProvider, **_: Any) -> bool:
+    return not (await provider.warm_cache(["q"])).made
+
+
+async def _found(answer: Awaitable[Any]) -> bool:
+    got = await answer
+    result = got[0] if isinstance(got, tuple) else got
+    return bool(result.cache.hit)
+
+
+async def _streamed(events: Any) -> bool:
+    answer = final(await collect(events))
+    assert answer.cache is not None
+    return answer.cache.hit
+
+
+# Whatever can find an answer that is stored, and how it says that it did.
+DOORS: dict[str, Callable[..., Awaitable[bool]]] = {
+    "complete": lambda p, **o: _found(p.complete("q", **o)),
+    "stream": lambda p, **o: _streamed(p.stream("q", **o)),
+    "complete_with_stats": lambda p, **o: _found(p.complete_with_stats("q", **o)),
+    "stream_with_stats": lambda p, **o: _streamed(p.stream_with_stats("q", **o)),
+    "generate": lambda p, **o: _found(p.generate("q", **o)),
+    "generate_stream": lambda p, **o: _streamed(p.generate_stream("q", **o)),
+    "embed": lambda p, **o: _found(p.embed("q", **o)),
+    "explain": _explained,
+    "warm_cache": _warmed,
+}
+
+
+@pytest.mark.parametrize("door", DOORS)
+async def test_no_door_leads_past_a_tag_that_moved(door: str) -> None:
+    async with OllamaUpstream() as server, ollama_of(server, pin_digest=True) as provider:
+        await provider.complete("q", cache_response=True)
+        await provider.generate("q", cache_response=True)
+        await provider.embed("q", cache_response=True)
+        assert await DOORS[door](provider, cache_response=True)
+        server.digests["demo:latest"] = "sha256:new"
+        assert provider._digests is not None
+        provider._digests.forget()
+        assert not await DOORS[door](provider, cache_response=True)
+
+
+@pytest.mark.parametrize("how", ["rewrite_cache", "regen_cache"])
+async def test_what_is_made_anew_is_an_answer_of_the_model_that_made_it(how: str) -> None:
+    async with OllamaUpstream() as server, ollama_of(server, pin_digest=True) as provider:
+        server.digests = {"demo:latest": "sha256:new"}
+        await provider.complete_with_stats("q", cache_response=True, **{how: True})  # type: ignore[arg-type]
+        (entry,) = await stored(provider)
+        assert b"sha256:new" in entry.identity
+
+
+async def test_offline_takes_the_digest_that_was_known_last() -> None:
+    async with OllamaUpstream() as server, ollama_of(server, pin_digest=True) as provider:
+        first = await provider.complete("q", cache_response=True)
+        server.digests["demo:latest"] = "sha256:new"
+        assert provider._digests is not None
+        provider._digests.forget()
+        for door in ("complete", "stream", "complete_with_stats", "stream_with_stats"):
+            assert await DOORS[door](provider, mode="offline")
+        again, _ = await provider.complete_with_stats("q", mode="offline")
+        assert again == first
+        assert sum(request.path == "/api/tags" for request in server.requests) == 1
+
+
+async def test_what_is_refused_asks_for_no_tag() -> None:
+    wrong: tuple[dict[str, Any], ...] = {"temprature": 1}, {"extra_body": {"x": object()}}
+    async with OllamaUpstream() as server, ollama_of(server, pin_digest=True) as provider:
+        for options in wrong:
+            for door in ("complete", "stream", "complete_with_stats", "stream_with_stats"):
+                with pytest.raises(InvalidRequestError):
+                    await DOORS[door](provider, cache_response=True, **options)
+        assert server.requests == []
+
+
+async def test_what_the_caller_changes_while_a_tag_is_looked_up_is_not_asked() -> None:
+    inner = OllamaUpstream()
+    messages: list[Any] = [{"role": "user", "content": "as it was", "tags": ["a"]}]
+
+    def reply(request: UpstreamRequest) -> Reply:
+        if request.path == "/api/tags":
+            messages[0]["content"] = "changed"
+            messages[0]["tags"].append("b")
+        return inner._reply(request)
+
+    async with Upstream(reply) as upstream, ollama_of(upstream, pin_digest=True) as provider:
+        await provider.complete(messages, cache_response=True)
+        (sent,) = upstream.requests[1].json()["messages"]
+        assert (sent["content"], sent["tags"]) == ("as it was", ["a"])
+
+
+async def test_a_call_whose_digest_nobody_looked_up_is_not_cached() -> None:
+    """Who builds a door of their own and leaves out the step before the cache loses the cache."""
+    async with OllamaUpstream() as server, ollama_of(server, pin_digest=True) as provider:
+        await provider.complete("q", cache_response=True)
+        control, call = provider._asked("q", {"cache_response": True})
+        result = await provider.cache.complete(call, control)
+        assert result.cache is not None
+        assert result.cache.status == "bypass"
 
 
 async def test_without_pinning_a_tag_is_a_name() -> None:
