@@ -46,6 +46,7 @@ def test_the_examples_are_those_that_the_readme_promises() -> None:
         "basic_completions_fs_cache.py",
         "embeddings_with_cache.py",
         "provider_streaming.py",
+        "providers_by_name.py",
         "shared_cache.py",
         "simple_generation.py",
         "warm_cache_at_startup.py",
@@ -126,6 +127,13 @@ async def test_streaming(tmp_path: Path, upstream: DemoUpstream) -> None:
     assert pieces is not None
     assert int(pieces[1]) > 1
     assert upstream.calls == 6
+
+
+async def test_providers_by_name(tmp_path: Path, upstream: DemoUpstream) -> None:
+    out = await _run("providers_by_name.py", tmp_path, OPENAI_BASE_URL=upstream.base_url)
+    assert re.findall(r"(?m)^(miss|hit) ", out) == ["miss", "hit"]
+    assert "name a model of 'anthropic'" in out
+    assert upstream.calls == 1
 
 
 async def test_embeddings(tmp_path: Path, upstream: DemoUpstream) -> None:
