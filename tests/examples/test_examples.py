@@ -34,9 +34,10 @@ async def _run(name: str, folder: Path, **variables: str) -> str:
     )
     out, err = await asyncio.wait_for(process.communicate(), 50)
     assert process.returncode == 0, err.decode()
-    # A busy machine may take longer for a write than a call waits: that is said, and no fault.
-    said = [line for line in err.decode().splitlines() if "goes on in the background" not in line]
-    assert said == []
+    # A busy machine may take longer for files than a call waits: that is said, and no fault.
+    slow = ("goes on in the background", "no answer within")
+    lines = err.decode().splitlines()
+    assert [line for line in lines if not any(words in line for words in slow)] == []
     return out.decode()
 
 
