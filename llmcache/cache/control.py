@@ -31,7 +31,8 @@ class CachePolicy:
 
     - `ttl`: seconds an answer stays fresh; `None` is for ever.
     - `store_request`: keep the canonical request with the answer, so that `explain`
-      and `export` can show it. Without, only digests of its parts are kept.
+      and `export` can show it. Without, only digests of its parts are kept; so it is
+      for a request with a credential in a URL.
     - `store_truncated`: store answers that were cut by their length limit.
     - `drain_streams`: when everybody stops reading a stream early, read on behind
       and store it, instead of closing it.
