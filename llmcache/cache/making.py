@@ -182,7 +182,12 @@ class Maker:
         result, counters = await priced(made.result, call.dialect.provider), self._delivery.counters
         counters.misses += 1
         cost = None if result.usage is None else result.usage.total_cost
-        reason = made.flaw or refusal(result, store_truncated=control.store_truncated)
+        reason = made.flaw or refusal(
+            result,
+            store_truncated=control.store_truncated,
+            store_refusals=control.store_refusals,
+            store_paused=control.store_paused,
+        )
         if reason is None and call.is_told_by(made.recording):
             reason = "the answer repeats a credential of the call"
         if reason is not None:
