@@ -188,7 +188,7 @@ class Maker:
             store_refusals=control.store_refusals,
             store_paused=control.store_paused,
         )
-        if reason is None and call.is_told_by(made.recording):
+        if reason is None and call.is_given_away_by(made.recording):
             reason = "the answer repeats a credential of the call"
         if reason is not None:
             counters.refused += 1

@@ -117,7 +117,7 @@ class Call(Protocol):
         """Return the same call with a request that nobody else can change while it is made."""
         ...
 
-    def is_told_by(self, recording: Recording) -> bool:
+    def is_given_away_by(self, recording: Recording) -> bool:
         """Return whether an answer repeats a credential of the call, and so must not be kept."""
         ...
 

@@ -20,8 +20,12 @@ from .retry import Retry
 
 __all__ = ["Delivery"]
 
-# What was said, by people and models: a field called `key` there is none.
-_CONVERSATION: Final = frozenset({"input", "instructions", "messages", "prompt", "system"})
+# What was said, by people and models: a field called `key` there is no credential. Nor is it in
+# what a response repeats of its request, as a rule.
+_NO_CREDENTIALS: Final = frozenset(
+    "input instructions messages metadata prompt prompt_cache_key safety_identifier system "
+    "user".split()
+)
 # Makes the digest of a credential worthless to whoever finds it elsewhere.
 _OF_THIS_PROCESS: Final = os.urandom(32)
 
@@ -74,9 +78,9 @@ class Delivery:
         told = (self.url, secrets, self.transport.given_client)
         return hashlib.blake2b(repr(told).encode(), key=_OF_THIS_PROCESS, digest_size=16).digest()
 
-    def is_told_by(self, recording: Recording, body: Mapping[str, Json]) -> bool:
+    def is_given_away_by(self, recording: Recording, body: Mapping[str, Json]) -> bool:
         """Return whether an answer to `body` repeats a credential that was sent with it."""
-        told = {name: value for name, value in body.items() if name not in _CONVERSATION}
+        told = {name: value for name, value in body.items() if name not in _NO_CREDENTIALS}
         return self.redaction(told).applies_to(recording)
 
     def redaction(self, body: Mapping[str, Json]) -> Redaction:

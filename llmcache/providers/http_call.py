@@ -55,9 +55,9 @@ class HTTPCall(NamedTuple):
         """Return a digest of what the call is made with; of use in this process only."""
         return self.delivery.credential()
 
-    def is_told_by(self, recording: Recording) -> bool:
+    def is_given_away_by(self, recording: Recording) -> bool:
         """Return whether an answer repeats a credential of the call."""
-        return self.delivery.is_told_by(recording, self.request.body)
+        return self.delivery.is_given_away_by(recording, self.request.body)
 
     def snapshot(self) -> HTTPCall:
         """Return the same call with a request that nobody else can change."""

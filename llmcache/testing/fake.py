@@ -304,7 +304,7 @@ class _FakeCall:
         """Return nothing: whoever asks, asks alike."""
         return b""
 
-    def is_told_by(self, recording: Recording) -> bool:  # noqa: ARG002 - the protocol's
+    def is_given_away_by(self, recording: Recording) -> bool:  # noqa: ARG002 - the protocol's
         """Return that there is nothing to tell."""
         return False
 

@@ -371,6 +371,18 @@ async def test_an_answer_may_have_the_words_of_a_request() -> None:
         assert result.cache.stored
 
 
+async def test_a_response_may_repeat_what_is_no_credential() -> None:
+    asked: dict[str, Any] = {
+        "prompt_cache_key": "the-key-of-a-prompt-cache",
+        "metadata": {"session": "a-session-of-somebody"},
+        "safety_identifier": "somebody-or-other-0123",
+    }
+    async with _open("responses", handler(Reply(body=as_json(response(**asked))))) as (provider, _):
+        result = await provider.complete("q", cache_response=True, **asked)
+        assert result.cache is not None
+        assert result.cache.stored
+
+
 # --- documents on a server ----------------------------------------------------------------------
 
 
