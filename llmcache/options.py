@@ -65,6 +65,10 @@ class ControlOptions(TypedDict, total=False):
     """Seconds past its time during which an answer serves when the provider fails."""
     store_truncated: bool | None
     """Store an answer that was cut by its length limit. Default: the policy's."""
+    store_refusals: bool | None
+    """Store what the model refused to answer, or a content filter cut. Default: the policy's."""
+    store_paused: bool | None
+    """Store a turn that the model has only paused (`pause_turn`). Default: the policy's."""
     replay: Replay
     """How to play a stored answer that is streamed. Default: `instant`."""
 
@@ -199,7 +203,14 @@ CALL_FIELDS: Final = frozenset(
 COMPLETION_FIELDS: Final = frozenset(CompletionOptions.__annotations__)
 EMBEDDING_FIELDS: Final = frozenset(EmbeddingOptions.__annotations__)
 
-_SWITCHES: Final = ("cache_response", "rewrite_cache", "regen_cache", "store_truncated")
+_SWITCHES: Final = (
+    "cache_response",
+    "rewrite_cache",
+    "regen_cache",
+    "store_truncated",
+    "store_refusals",
+    "store_paused",
+)
 # What others call it, where no likeness of names leads there.
 _HINTS: Final[Mapping[str, str]] = {
     "cache": "did you mean 'cache_response'?",

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import partial
 
-from ..types import CacheEntry, CacheInfo, CompletionResult
+from ..errors import ProviderError
+from ..prices import priced
+from ..providers.base import Call
+from ..streaming.events import result_events
+from ..types import CacheEntry, CacheInfo, CompletionResult, StreamEvent, StreamEventType
 from .control import Control
+from .flight import Flight, StreamFlight
+from .recording import live
 from .savings import CacheStats
 from .store import Store
 from .tier import Held
 
-__all__ = ["Answer", "Delivery"]
+__all__ = ["Answer", "Delivery", "events_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +108,23 @@ class Delivery:
         self.counters.bypassed += 1
         return result.with_cache(CacheInfo("bypass", reason=reason))
 
+    async def live(self, call: Call, reason: str) -> AsyncGenerator[StreamEvent, None]:
+        """Yield the events of a call that the cache takes no part in.
+
+        Raises:
+            ProviderError: the provider failed; an `ERROR` event comes before it.
+        """
+        try:
+            async with contextlib.aclosing(live(call)) as events:
+                async for event in events:
+                    if event.type is StreamEventType.DONE:
+                        result = await priced(event.data, call.dialect.provider)
+                        event = replace(event, data=self.bypassed(result, reason))  # noqa: PLW2901 - the same, labelled
+                    yield event
+        except ProviderError as error:
+            yield StreamEvent(StreamEventType.ERROR, {"status": error.status, "error": str(error)})
+            raise
+
     async def reject(self, collection: str, entry: CacheEntry) -> bool:
         """Remove `entry`, unless another answer has taken its place; return whether it was there.
 
@@ -111,3 +136,14 @@ class Delivery:
         if isinstance(found, CacheEntry) and found.created_at != entry.created_at:
             return False
         return bool(await self._store.remove(collection, [entry.key]))
+
+
+async def events_of(flight: Flight[Answer]) -> AsyncGenerator[StreamEvent, None]:
+    """Yield the events of a flight; those of a whole answer when it is there."""
+    if isinstance(flight, StreamFlight):
+        async with contextlib.aclosing(flight.tail()) as events:
+            async for event in events:
+                yield event
+    else:
+        for event in result_events((await flight.join()).result):
+            yield event

@@ -14,6 +14,7 @@ from llmcache.types import CacheEntry, CompletionResult
 from .recorded import (
     ERRORS,
     NO_ENCODING,
+    REFUSED,
     STREAMED,
     TRUNCATED,
     UNFINISHED,
@@ -43,7 +44,7 @@ def test_every_recorded_row_is_in_one_of_these_tests(
     assert len(chats) + len(embeddings) == 127
     assert sum(e.request is None for e in [*chats, *embeddings]) == UNRECORDED_REQUESTS
     names = {e.name for e in [*chats, *embeddings]}
-    assert names >= (TRUNCATED | UNFINISHED | WITHOUT_MODEL | NO_ENCODING)
+    assert names >= (TRUNCATED | REFUSED | UNFINISHED | WITHOUT_MODEL | NO_ENCODING)
 
 
 def test_recorded_messages_round_trip(chats: list[Exchange]) -> None:
@@ -109,6 +110,13 @@ async def check_whole(exchange: Exchange, open_provider: Open) -> None:
                 assert "length limit" in (refused.cache.reason or "")
                 assert await stored(provider) == []
                 options["store_truncated"] = True
+            if exchange.name in REFUSED:
+                refused = await provider.complete(messages, cache_response=True, **options)
+                assert refused.refusal
+                assert refused.cache is not None
+                assert "refused" in (refused.cache.reason or "")
+                assert await stored(provider) == []
+                options["store_refusals"] = True
             live = await provider.complete(messages, cache_response=True, **options)
             assert live.cache is not None
             assert (live.cache.status, live.cache.stored) == ("miss", True)
