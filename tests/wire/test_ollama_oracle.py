@@ -24,6 +24,7 @@ from .ollama_support import (
     serving,
     streamed,
 )
+from .sdk_parameters import asked, parameters
 from .support import as_json, collect, final
 
 # Why our body may differ from the client's: it sends `"tools": []` where there are none.
@@ -163,7 +164,11 @@ def reply(request: UpstreamRequest) -> Reply:
     return streamed(whole) if request.json()["stream"] else Reply(body=as_json(whole))
 
 
-def test_there_are_sixty_requests() -> None:
+def test_every_parameter_of_the_official_client_has_a_case() -> None:
+    client = ollama.AsyncClient
+    assert parameters(client.chat) == asked(CHATS.values()) | {"messages", "stream"}
+    assert parameters(client.generate) == asked(GENERATES.values()) | {"prompt", "stream"}
+    assert parameters(client.embed) == asked(o for _, o in EMBEDS.values()) | {"input"}
     assert len(CHATS) + len(GENERATES) + len(EMBEDS) + len(MESSAGES) + len(NEUTRAL) >= 60
 
 
