@@ -41,8 +41,8 @@ _SAMPLING: Final = ("temperature", "top_p", "top_k")
 _WITHOUT_SAMPLING: Final = "2026-10-21"
 # https://docs.claude.com/en/api/messages-count-tokens; fields that a caller adds go along.
 _UNCOUNTED: Final = frozenset(
-    "container inference_geo max_tokens metadata service_tier stop_sequences stream "
-    "temperature top_k top_p".split()
+    "container diagnostics fallback_credit_token fallbacks inference_geo max_tokens metadata "
+    "service_tier stop_sequences stream temperature thread top_k top_p".split()
 )
 
 

@@ -32,6 +32,18 @@ def test_every_parameter_of_counting_has_a_case() -> None:
     assert both_methods == asked(COUNTED.values()) | rest
 
 
+async def test_what_only_a_message_takes_is_left_out_of_its_counting() -> None:
+    def answer(_: Any) -> Any:
+        return reply_of({"input_tokens": 7})
+
+    counting = parameters(AsyncMessages.count_tokens) | parameters(BetaMessages.count_tokens)
+    making = parameters(AsyncMessages.create) | parameters(BetaMessages.create)
+    fields = dict.fromkeys(making - {"model", "messages", "betas", *HEADERS}, "x")
+    async with serving(answer, api_version=NEW) as (provider, upstream):
+        await provider.count_tokens([Q], extra_body=fields)
+        assert set(upstream.requests[0].json()) == (making & counting) - {"betas", *HEADERS}
+
+
 @pytest.mark.parametrize("name", COUNTED)
 async def test_tokens_are_counted_as_by_the_official_sdk(name: str) -> None:
     def answer(_: Any) -> Any:
