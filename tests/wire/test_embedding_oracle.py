@@ -34,6 +34,7 @@ REQUESTS: dict[str, tuple[Any, dict[str, Any]]] = {
     "all": (["a", "b"], {"dimensions": 8, "encoding_format": "float", "user": "u"}),
 }
 NUMBERS = (0.5, -0.25, 1e-7, 3.0)
+PACKED = base64.b64encode(struct.pack("<4f", *NUMBERS)).decode()
 
 _KNOWN = parameters(AsyncEmbeddings.create)
 
@@ -43,9 +44,7 @@ def reply(request: UpstreamRequest) -> Reply:
     body = request.json()
     inputs = body["input"]
     count = len(inputs) if isinstance(inputs, list) and not isinstance(inputs[0], int) else 1
-    vector: Any = list(NUMBERS)
-    if body.get("encoding_format") == "base64":
-        vector = base64.b64encode(struct.pack("<4f", *NUMBERS)).decode()
+    vector = PACKED if body.get("encoding_format") == "base64" else list(NUMBERS)
     rows = [{"object": "embedding", "index": i, "embedding": vector} for i in range(count)]
     usage = {"prompt_tokens": 3, "total_tokens": 3}
     return Reply(body=as_json({"object": "list", "data": rows, "model": "m", "usage": usage}))
@@ -88,6 +87,20 @@ async def test_a_request_is_sent_and_its_answer_read_as_by_the_official_sdk(
         assert first.headers["content-type"] == second.headers["content-type"]
         assert first.json() == second.json()
         check_fields(ours, theirs)
+
+
+@pytest.mark.parametrize(("asked_for", "sent"), [("float", PACKED), ("base64", list(NUMBERS))])
+async def test_a_server_that_answers_another_encoding_is_understood(
+    asked_for: Any, sent: Any
+) -> None:
+    """The SDK decodes base64 only where it asked for it by itself."""
+    rows = [{"object": "embedding", "index": 0, "embedding": sent}]
+    body = {"object": "list", "data": rows, "model": "m", "usage": {"total_tokens": 1}}
+    async with serving(Reply(body=as_json(body))) as (provider, _):
+        result = await provider.embed("a", encoding_format=asked_for, cache_response=True)
+        # base64 holds numbers of four bytes.
+        assert result.embedding == pytest.approx(NUMBERS, rel=1e-6)
+        assert (await provider.embed("a", mode="offline")) == result
 
 
 async def check_recorded(exchange: Exchange) -> None:
