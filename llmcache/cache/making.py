@@ -134,10 +134,12 @@ class Maker:
                     break
         finally:
             await close(stream)
+        result = decoder.finish()
         flaw = None if decoder.is_whole else "no terminal marker of the stream or of a choice"
+        if flaw and decoder.terminal and result.usage is None:
+            flaw += ", or no usage because the call asked for none"
         if recorder.overflown:
             flaw = "the stream is larger than max_entry_bytes"
-        result = decoder.finish()
         return _Made(recorder.recording(), result, time.monotonic() - started, flaw)
 
     def _turn(

@@ -12,6 +12,7 @@ from . import output
 from .inspect import unknown_collection
 from .opening import AsJson, CacheDir, with_cache
 from .parsing import request_of
+from .places import CachePlace
 
 if TYPE_CHECKING:
     from ..cache import CacheManager
@@ -43,6 +44,7 @@ def explain(  # noqa: PLR0913 - a command's options
         str | None, typer.Option(metavar="NAME", help="Where to look. [default: default]")
     ] = None,
     cache_dir: CacheDir = None,
+    cache: CachePlace = None,
     as_json: AsJson = False,
 ) -> None:
     """Say whether a request is stored, and why not.
@@ -72,7 +74,7 @@ def explain(  # noqa: PLR0913 - a command's options
         until = None if entry is None else entry.expires_at
         return found, place, until is not None and until <= time.time()
 
-    found, place, expired = with_cache(cache_dir, work)
+    found, place, expired = with_cache(cache_dir, work, place=cache)
     _put_explanation(found, place, _bypass(body), expired=expired, as_json=as_json)
     if not found.stored:
         raise typer.Exit(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from typing import Any, Final, Unpack
 from urllib.parse import urlsplit
@@ -22,7 +23,7 @@ from .openai_embeddings import EMBEDDING_OPTIONS, embedding_body, embedding_inpu
 from .openai_responses import RESPONSES_OPTIONS, ResponsesDialect, responses_body
 from .openai_responses_echo import readdressed
 from .outgoing import lowered
-from .servers import AZURE_SUFFIX, server_name
+from .servers import AZURE_SUFFIX, gives_usage, server_name
 
 __all__ = ["OpenAIProvider"]
 
@@ -32,6 +33,7 @@ _ORGANIZATION: Final = "openai-organization"
 _PROJECT: Final = "openai-project"
 # Headers that choose what the API does, or for whom, and so belong to the key.
 _API_HEADERS: Final = frozenset({"openai-beta", _ORGANIZATION, _PROJECT})
+_DEPLOYMENT: Final = re.compile(r"/deployments/([^/?#]+)")
 _RESPONSES_ONLY: Final = RESPONSES_OPTIONS - CHAT_OPTIONS
 
 
@@ -76,7 +78,10 @@ class OpenAIProvider(HTTPProvider):
         check_texts(api_key=api_key, base_url=base_url, organization=organization, project=project)
         url = (base_url or environment("OPENAI_BASE_URL") or _BASE_URL).rstrip("/")
         host = urlsplit(normalize_endpoint(url)).hostname or ""
-        self._native = host == _NATIVE_HOST
+        self._native = host == _NATIVE_HOST or host.endswith(AZURE_SUFFIX)
+        deployment = _DEPLOYMENT.search(url) if host.endswith(AZURE_SUFFIX) else None
+        self._deployment = deployment and deployment[1]
+        self._asks_usage = not gives_usage(host)
         name = server_name(host)
         self._dialect = ChatDialect(name)
         self._responses_dialect = ResponsesDialect(name)
@@ -116,12 +121,12 @@ class OpenAIProvider(HTTPProvider):
         if not _RESPONSES_ONLY.isdisjoint(options):
             _refuse(options)
         model = self._model(options)
-        body = chat_body(model, messages, options, native=self._native)
+        body = chat_body(model, messages, options, native=self._native, deployment=self._deployment)
         request = self._request("chat", self._chat_endpoint, body, options)
-        dialect, count = self._dialect, body.get("n")
-        if count is not None and isinstance(count, int) and count > 1:
-            dialect = ChatDialect(self.name, count)
-        return CompletionCall(request, dialect, self._travel(self._chat, options))
+        dialect, travel = self._dialect, self._travel(self._chat, options)
+        if "n" in body or "stream_options" in body:
+            dialect = _expecting(body, dialect)
+        return CompletionCall(request, dialect, travel, self._asks_usage)
 
     def _responses_call(self, messages: MessageInput, options: Mapping[str, Any]) -> CompletionCall:
         body = responses_body(self._model(options), messages, options)
@@ -148,6 +153,20 @@ class OpenAIProvider(HTTPProvider):
         ]
         delivery = self._travel(self._embeddings, options)
         return EmbeddingCall(requests, items, is_single, body, self.name, delivery)
+
+
+def _expecting(body: Mapping[str, Any], usual: ChatDialect) -> ChatDialect:
+    """Return who knows how many choices a stream has, and whether its usage may be missing.
+
+    A stream of which no usage was wanted is stored where the server gave it nevertheless:
+    others, who ask the same, want it.
+    """
+    count, stated = body.get("n"), body.get("stream_options")
+    choices = count if isinstance(count, int) and count > 1 else 1
+    unasked = isinstance(stated, Mapping) and stated.get("include_usage") is False
+    if choices == 1 and not unasked:
+        return usual
+    return ChatDialect(usual.provider, choices, needs_usage=unasked)
 
 
 def _refuse(options: Mapping[str, Any]) -> None:

@@ -28,6 +28,8 @@ class CompletionCall(NamedTuple):
     request: Request
     spoken: Dialect
     delivery: Delivery
+    asks_usage: bool = True
+    """Whether a stream must be asked for its usage."""
 
     @property
     def dialect(self) -> DiscreetDialect:
@@ -49,9 +51,10 @@ class CompletionCall(NamedTuple):
         """Yield the answer's events as they arrive, with the seconds since the request was sent."""
         body: dict[str, Json] = {**self.request.body, "stream": True}
         if self.spoken.kind == ChatDialect.kind:
-            stated = checked_object("stream_options", body.get("stream_options") or {})
-            # Without the usage a stored stream would answer a whole call without it, too.
-            body["stream_options"] = {**stated, "include_usage": True}
+            stated = checked_object("stream_options", body.pop("stream_options", None) or {})
+            options = _stream_options(stated, asks_usage=self.asks_usage)
+            if options:
+                body["stream_options"] = options
         async with aclosing(
             streamed(self.delivery, body, self.request.body, self.spoken.provider)
         ) as events:
@@ -60,6 +63,19 @@ class CompletionCall(NamedTuple):
 
     def _redaction(self) -> Redaction:
         return self.delivery.redaction(self.request.body)
+
+
+def _stream_options(stated: Mapping[str, Any], *, asks_usage: bool) -> dict[str, Json]:
+    """Return what a stream is asked with: without its usage it could not answer a whole call.
+
+    `False` is the API's default and is not sent: some servers know nothing of the question.
+    """
+    options = dict(stated)
+    if options.get("include_usage") is False:
+        del options["include_usage"]
+    elif asks_usage:
+        options["include_usage"] = True
+    return options
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,8 @@ from llmcache import (
     OllamaProvider,
     OpenAIProvider,
     Provider,
+    ProviderError,
+    PullProgress,
     StreamEvent,
     TokenCount,
     collect_stream,
@@ -79,6 +81,18 @@ async def responses(provider: OpenAIProvider) -> None:
     await provider.complete("q", use_responses_api=True, max_output_tokens=9, include=["x"])
     await provider.complete("q", reasoning={"effort": "low"}, text={}, truncation="auto")
     await provider.complete("q", previous_response_id="r", prompt={"id": "p"}, background=False)
+
+
+async def models(provider: OllamaProvider, error: ProviderError) -> None:
+    assert_type(await provider.pull_model("m"), bool)
+    async for step in provider.pull_model("m"):
+        assert_type(step, PullProgress)
+        assert_type(step.fraction, float | None)
+    assert_type(await provider.list_models(), list[str])
+    assert_type(error.status_code, int | None)
+    async with provider.stream_with_stats("q", think=True) as events:
+        async for event in events:
+            assert_type(event, StreamEvent)
 
 
 async def wrong(provider: OpenAIProvider) -> None:
