@@ -85,7 +85,7 @@ class TransportOptions(TypedDict, total=False):
     request_id: str | None
     """Your name for the call, sent as `x-client-request-id`; in neither the key nor the entry."""
     extra_headers: Mapping[str, str] | None
-    """More HTTP headers. They are not part of the key, except those that version the API."""
+    """More HTTP headers. Not in the key, except those that version the API or name an account."""
     extra_body: Mapping[str, Any] | None
     """More fields for the wire body; they are part of the key."""
 

@@ -38,8 +38,8 @@ _CHOICES: Final[Mapping[str, str]] = {
 }
 # https://docs.claude.com/en/api/messages-count-tokens; fields that a caller adds go along.
 _UNCOUNTED: Final = frozenset(
-    "container inference_geo max_tokens metadata service_tier stop_sequences stream "
-    "temperature top_k top_p".split()
+    "container diagnostics fallback_credit_token fallbacks inference_geo max_tokens metadata "
+    "service_tier stop_sequences stream temperature thread top_k top_p".split()
 )
 
 
