@@ -43,9 +43,14 @@ class Delivery:
     """Labels and counts the answers of one cache."""
 
     def __init__(self, store: Store) -> None:
-        """Start counting at zero."""
-        self.counters = CacheStats()
+        """Count where the store does."""
+        self._counters = store.counters
         self._store = store
+
+    @property
+    def counters(self) -> CacheStats:
+        """What the cache did so far."""
+        return self._store.counted()
 
     def hit(
         self,
@@ -58,7 +63,7 @@ class Delivery:
     ) -> CompletionResult:
         """Return a stored answer."""
         entry = held.entry
-        counters = self.counters
+        counters = self._counters
         counters.hits += 1
         counters.memory_hits += tier == "memory"
         counters.stale_hits += stale
@@ -89,9 +94,9 @@ class Delivery:
             return self.hit(answer.found, control, "flight" if joined else "backend")
         if not joined:
             return answer.result.with_cache(answer.info)
-        self.counters.hits += 1
-        self.counters.shared += 1
-        self.counters.spare(answer.duration, answer.cost)
+        self._counters.hits += 1
+        self._counters.shared += 1
+        self._counters.spare(answer.duration, answer.cost)
         info = replace(
             answer.info,
             status="hit",
@@ -105,7 +110,7 @@ class Delivery:
 
     def bypassed(self, result: CompletionResult, reason: str) -> CompletionResult:
         """Return the answer of a call that the cache took no part in."""
-        self.counters.bypassed += 1
+        self._counters.bypassed += 1
         return result.with_cache(CacheInfo("bypass", reason=reason))
 
     async def live(self, call: Call, reason: str) -> AsyncGenerator[StreamEvent, None]:

@@ -249,8 +249,6 @@ class Embedder:
         for vector in batch.vectors.values():
             if vector.tier is not None:
                 counters.spare(vector.held.entry.duration, vector.held.cost)
-            else:
-                counters.stored += batch.stored
 
     async def _reject(self, collection: str, entries: Sequence[CacheEntry]) -> bool:
         removed = [await self._delivery.reject(collection, entry) for entry in entries]

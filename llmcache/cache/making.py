@@ -207,7 +207,6 @@ class Maker:
             if control.adds_sample:
                 fence = numbered.fence
             reason = await self._store.write(control.collection, [held], budget, fence)
-        counters.stored += reason is None
         info = CacheInfo(
             "miss",
             key,
