@@ -13,13 +13,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from ..errors import InvalidRequestError
-from ..types import ImagePart, Message, MessageInput, Native
+from ..types import ImagePart, Message, MessageInput
 from ..types._json import Json
 from .ollama_answer import CHAT
-from .openai_chat import wire_messages
+from .openai_chat_messages import ChatServer, wire_messages
+from .turns import native_of
 
 __all__ = ["ollama_messages", "wire_images"]
 
+# What others said comes in words that all know; Ollama's own words are the same on every server.
+_SERVER: Final = ChatServer("ollama")
 _ROLES: Final = {"developer": "system", "function": "tool"}
 # What chat completions say of a turn that Ollama has no word for.
 _FOREIGN: Final = frozenset(
@@ -34,7 +37,7 @@ def ollama_messages(messages: MessageInput) -> list[Json]:
     Raises:
         InvalidRequestError: naming the place, as in `messages[3].content[0].type`.
     """
-    neutral = wire_messages(messages)
+    neutral = wire_messages(messages, _SERVER)
     given: Any = [messages] if isinstance(messages, str | Message | Mapping) else messages
     compiler = _Compiler()
     return [
@@ -92,9 +95,7 @@ class _Compiler:
 
 def _native(item: object, path: str) -> dict[str, Any] | None:
     """Return the message as Ollama said it, if it did."""
-    found = item.native if isinstance(item, Message) else None
-    if isinstance(item, Mapping) and Native.is_dict(item.get("native")):
-        found = Native.from_dict(item["native"])
+    found = native_of(item)
     native: dict[str, Any] | None = None if found is None else found.for_api(CHAT)
     if native is not None and not isinstance(native, dict):
         raise InvalidRequestError(f"{path}.native.body", "must be the message that Ollama sent")

@@ -18,10 +18,11 @@ from .delivery import Delivery
 from .http_provider import API, HTTPProvider, ProviderOptions, check_texts
 from .openai_call import CompletionCall, EmbeddingCall
 from .openai_chat import CHAT_OPTIONS, ChatDialect, chat_body
+from .openai_chat_messages import ChatServer
 from .openai_embeddings import EMBEDDING_OPTIONS, embedding_body, embedding_inputs
 from .openai_responses import RESPONSES_OPTIONS, ResponsesDialect, responses_body
 from .openai_responses_echo import readdressed
-from .servers import AZURE_SUFFIX, server_name
+from .servers import AZURE_SUFFIX, server_name, server_origin
 
 __all__ = ["OpenAIProvider"]
 
@@ -75,8 +76,11 @@ class OpenAIProvider(HTTPProvider):
         host = urlsplit(normalize_endpoint(url)).hostname or ""
         self._native = host == _NATIVE_HOST
         name = server_name(host)
-        self._dialect = ChatDialect(name)
-        self._responses_dialect = ResponsesDialect(name)
+        origin = server_origin(url)
+        self._dialect = ChatDialect(name, origin=origin)
+        self._responses_dialect = ResponsesDialect(name, origin)
+        self._chat_server = ChatServer.of(name, origin)
+        self._responses_server = ChatServer.of(name, origin, responses=True)
         key = environment("OPENAI_API_KEY") if api_key is None else api_key
         headers = _wire_headers(host, key)
         if organization:
@@ -102,15 +106,16 @@ class OpenAIProvider(HTTPProvider):
         if not _RESPONSES_ONLY.isdisjoint(options):
             _refuse(options)
         model = self._model(options)
-        body = chat_body(model, messages, options, native=self._native)
+        body = chat_body(model, messages, options, native=self._native, server=self._chat_server)
         request = self._request("chat", self._chat_endpoint, body, options)
         dialect, count = self._dialect, body.get("n")
         if count is not None and isinstance(count, int) and count > 1:
-            dialect = ChatDialect(self.name, count)
+            dialect = ChatDialect(self.name, count, self._dialect.origin)
         return CompletionCall(request, dialect, self._travel(self._chat, options))
 
     def _responses_call(self, messages: MessageInput, options: Mapping[str, Any]) -> CompletionCall:
-        body = responses_body(self._model(options), messages, options)
+        model = self._model(options)
+        body = responses_body(model, messages, options, self._responses_server)
         request = self._request("responses", self._responses_endpoint, body, options)
         return CompletionCall(
             request, self._responses_dialect, self._travel(self._responses, options)

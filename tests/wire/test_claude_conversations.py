@@ -41,9 +41,44 @@ def test_system_messages_at_the_start_are_the_system_prompt() -> None:
     assert system(Message.system("")) == []
 
 
-def test_a_later_system_message_stays_where_it_is() -> None:
+def test_a_later_system_message_stands_after_the_users_turn() -> None:
+    """Anywhere else the API refuses it: after an answer, or between two texts of the user's."""
     later = {"role": "system", "content": "b"}
-    assert turns("q", Message.system("b"), "r") == [Q, later, {"role": "user", "content": "r"}]
+    r = {"role": "user", "content": "r"}
+    both = {"role": "user", "content": [text("q"), text("r")]}
+    answer = {"role": "assistant", "content": "a"}
+    system = Message.system("b")
+    assert turns("q", system) == [Q, later]
+    assert turns("q", system, "r") == [both, later]
+    assert turns("q", system, answer, "r") == [Q, later, answer, r]
+    assert turns("q", answer, system, "r") == [Q, answer, r, later]
+    twice = {"role": "system", "content": [text("b"), text("c")]}
+    assert turns("q", system, Message.system([TextPart("c")])) == [Q, twice]
+
+
+def test_a_later_system_message_without_a_place_belongs_to_the_system_prompt() -> None:
+    answer = {"role": "assistant", "content": "a"}
+    prompt, sent = wire_conversation([Message.system("a"), "q", answer, Message.system("b")])
+    assert (prompt, sent) == (["a", "b"], [Q, answer])
+    told = [
+        Message.system("a"),
+        "q",
+        Message("developer", "b"),
+        Message.system([TextPart("c")]),
+        "r",
+    ]
+    prompt, sent = wire_conversation(told, later_system=lambda: False)
+    assert prompt == ["a", "b", text("c")]
+    assert sent == [{"role": "user", "content": [text("q"), text("r")]}]
+
+
+def test_a_model_is_asked_whether_it_takes_later_system_messages_only_where_there_is_one() -> None:
+    def asked() -> bool:
+        pytest.fail("asked")
+
+    adds = {"role": "system", "content": [{"type": "tool_addition", "tool": {"name": "f"}}]}
+    for messages in (["q"], [Message.system("a"), "q"], ["q", adds]):
+        wire_conversation(messages, later_system=asked)
 
 
 def test_a_system_message_of_other_blocks_is_a_turn() -> None:
