@@ -137,8 +137,10 @@ def _wire_part(part: object, path: str) -> Json:
 # --- ids of tool calls ------------------------------------------------------------------------
 
 
-def keeps_ids(item: object, calls: Sequence[tuple[str, str]], server: ChatServer) -> bool:
-    """Return whether the ids of a turn's calls go to `server` whatever they are.
+def keeps_ids(
+    item: object, calls: Sequence[tuple[str, str]], server: ChatServer, api: str = KIND
+) -> bool:
+    """Return whether the ids of a turn's calls go to `server`, which is asked by `api`, whatever they are.
 
     Those that it made itself do, and those of a caller's own words where it is not known
     to refuse them. Calls without ids, or with the same one, have none that could stay.
@@ -149,6 +151,8 @@ def keeps_ids(item: object, calls: Sequence[tuple[str, str]], server: ChatServer
     native = native_of(item)
     if native is None:
         return not server.is_strict
+    if server.is_strict and native.api != api:
+        return False
     return native.origin is not None and native.origin == server.origin
 
 

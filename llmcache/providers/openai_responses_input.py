@@ -86,7 +86,7 @@ def _told(message: object, path: str, server: ChatServer) -> _Told:
         _tool_call(call, f"{path}.tool_calls[{i}]")
         for i, call in enumerate(message.get("tool_calls") or ())
     ]
-    keeps = keeps_ids(item, [(call.id, call.name) for call in calls], server)
+    keeps = keeps_ids(item, [(call.id, call.name) for call in calls], server, _API)
     return _Told(None, message, calls, keeps)
 
 
