@@ -75,7 +75,8 @@ class _Compiler:
             out["thinking"] = thinking
         if calls:
             out["tool_calls"] = [
-                _call(call, f"{path}.tool_calls[{i}]") for i, call in enumerate(calls)
+                _call(call, f"{path}.tool_calls[{i}]", is_answer=native_of(item) is not None)
+                for i, call in enumerate(calls)
             ]
         out.update({name: value for name, value in message.items() if name not in _COMPILED})
         if out["role"] == "tool":
@@ -140,7 +141,7 @@ def _is_own(call: Mapping[str, Any]) -> bool:
     return isinstance(call["function"].get("arguments"), Mapping) and "custom" not in call
 
 
-def _call(call: Mapping[str, Any], path: str) -> Json:
+def _call(call: Mapping[str, Any], path: str, *, is_answer: bool) -> Json:
     if _is_own(call):
         return dict(call)
     function = call["function"]
@@ -148,13 +149,21 @@ def _call(call: Mapping[str, Any], path: str) -> Json:
     parsed = arguments
     if not isinstance(parsed, Mapping):
         try:
-            parsed = json.loads(arguments) if arguments else {}
+            parsed = json.loads(arguments, parse_constant=_refuse) if arguments else {}
         except (ValueError, TypeError, RecursionError):
             parsed = None
+    if not isinstance(parsed, Mapping) and is_answer:
+        # What a model wrote cannot be mended by its caller; it reads as it would by Claude.
+        parsed = {"INVALID_JSON": arguments}
     if not isinstance(parsed, Mapping):
         reason = "must be a JSON object, which is how Ollama takes them"
         raise InvalidRequestError(f"{path}.function.arguments", reason)
     return {"function": {"name": function["name"], "arguments": parsed}}
+
+
+def _refuse(constant: str) -> Json:
+    """Raise: Python reads NaN and the like, which no JSON has, and which could not be sent."""
+    raise ValueError(constant)
 
 
 def _content(message: Mapping[str, Any], path: str) -> tuple[str | None, list[str]]:

@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 
 from llmcache import (
+    AnthropicProvider,
     AudioPart,
     FilePart,
     ImagePart,
     InvalidRequestError,
     Message,
+    ModelProfile,
     Native,
     TextPart,
     ToolCall,
@@ -79,6 +81,37 @@ def test_a_model_is_asked_whether_it_takes_later_system_messages_only_where_ther
     adds = {"role": "system", "content": [{"type": "tool_addition", "tool": {"name": "f"}}]}
     for messages in (["q"], [Message.system("a"), "q"], ["q", adds]):
         wire_conversation(messages, later_system=asked)
+
+
+class Own(ModelProfile):
+    model_name = "own-claude"
+    later_system = True
+
+
+@pytest.mark.parametrize(
+    ("model", "base_url", "takes_it"),
+    [
+        ("claude-opus-5-5", None, True),
+        ("claude-opus-4-8-20260528", None, True),
+        ("claude-opus-4-7", None, False),
+        ("claude-sonnet-4-5", None, False),
+        ("claude-of-tomorrow", None, False),
+        ("claude-opus-5-5", "https://h.test", False),
+        ("own-claude", "https://h.test", True),
+    ],
+)
+def test_only_models_that_are_known_to_take_it_get_a_later_system_message(
+    model: str, base_url: str | None, *, takes_it: bool
+) -> None:
+    claude = AnthropicProvider(model, base_url=base_url, api_key="k", cache_backend=None)
+    told: Any = [Message.system("a"), "q", Message.system("b")]
+    body: Any = claude._call(told, {"system": "s"}).request.body
+    if takes_it:
+        assert body["messages"] == [Q, {"role": "system", "content": "b"}]
+        assert body["system"] == [text("s"), text("a")]
+    else:
+        assert body["messages"] == [Q]
+        assert body["system"] == [text("s"), text("a"), text("b")]
 
 
 def test_a_system_message_of_other_blocks_is_a_turn() -> None:

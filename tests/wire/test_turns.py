@@ -247,6 +247,17 @@ def test_a_refusal_is_said_in_each_servers_words() -> None:
         assert sent(provider("ollama"), "q", form)["messages"][1] == spoken
 
 
+@pytest.mark.parametrize("arguments", ["{", "[1]", '{"a": NaN}'])
+def test_arguments_that_a_model_wrote_wrong_can_be_sent_everywhere(arguments: str) -> None:
+    wrong = {**CALL, "function": {"name": "f", "arguments": arguments}}
+    turn = chat_turn("groq", tool_calls=[wrong])
+    for name in (*SERVERS, "anthropic", "ollama"):
+        body = sent(provider(name), "q", turn, Message.tool_result("call_12345", "1"))
+        json.dumps(body, allow_nan=False)
+    asked = sent(provider("ollama"), "q", turn)["messages"][1]["tool_calls"][0]["function"]
+    assert isinstance(asked["arguments"], dict)
+
+
 def test_two_names_of_one_server_are_one() -> None:
     turn = chat_turn("deepseek", reasoning_content="hm")
     same = provider("https://api.deepseek.com/v1")
