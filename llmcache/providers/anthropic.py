@@ -53,6 +53,9 @@ class AnthropicProvider(HTTPProvider):
 
     async with AnthropicProvider("claude-sonnet-4-5", cache_dir="./cache") as provider:
         result = await provider.complete("Hello", cache_response=True)
+
+    A system message after the first turn stays there for models that take one
+    (`ModelProfile.later_system`); for others it becomes a part of the system prompt.
     """
 
     _fields: ClassVar[frozenset[str]] = CALL_FIELDS | MESSAGES_FIELDS

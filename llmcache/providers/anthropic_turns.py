@@ -56,8 +56,9 @@ def wire_conversation(
 
     System messages at the start are the system prompt. A later text stands after the
     user's turn beside it, which is where the API takes one; without such a turn, or for a
-    model that takes none, it belongs to the system prompt. Turns of one role that follow each other become one, as the
-    API would make them, so that the results of parallel calls stand together.
+    model that takes none, it belongs to the system prompt. Turns of one role that follow
+    each other become one, as the API would make them, so that the results of parallel
+    calls stand together.
 
     Raises:
         InvalidRequestError: naming the place, as in `messages[3].content[0].type`.

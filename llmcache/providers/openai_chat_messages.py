@@ -140,9 +140,9 @@ def _wire_part(part: object, path: str) -> Json:
 def keeps_ids(
     item: object, calls: Sequence[tuple[str, str]], server: ChatServer, api: str = KIND
 ) -> bool:
-    """Return whether the ids of a turn's calls go to `server`, which is asked by `api`, whatever they are.
+    """Return whether the ids of a turn's calls go to `server` whatever they are.
 
-    Those that it made itself do, and those of a caller's own words where it is not known
+    `api` is the one that it is asked by. Those that it made itself do, and those of a caller's own words where it is not known
     to refuse them. Calls without ids, or with the same one, have none that could stay.
     """
     given = {identifier for identifier, _ in calls}
