@@ -27,9 +27,13 @@ class MessagesDialect:
 
     kind = KIND
 
-    def __init__(self, provider: str = "anthropic") -> None:
-        """`provider` names the server in errors and price look-ups."""
+    def __init__(self, provider: str = "anthropic", origin: str | None = None) -> None:
+        """`provider` names the server in errors and price look-ups.
+
+        `origin` is the server whose words the answers have (`Native`); `provider` unless told.
+        """
         self.provider = provider
+        self.origin = origin or provider
 
     def parse(self, body: bytes) -> CompletionResult:
         """Return the answer in a response body.
@@ -44,11 +48,11 @@ class MessagesDialect:
         except (ValueError, RecursionError):
             message = f"not JSON: {snippet(body) or 'empty body'}"
             raise InvalidResponseError(message, provider=self.provider, status=200) from None
-        return parse_message(data, body, self.provider)
+        return parse_message(data, body, self.provider, origin=self.origin)
 
     def decoder(self) -> MessageStreamDecoder:
         """Return a decoder for one stream."""
-        return MessageStreamDecoder(self.provider)
+        return MessageStreamDecoder(self.provider, self.origin)
 
 
 class MessagesCall(NamedTuple):

@@ -19,11 +19,12 @@ from .delivery import Delivery
 from .http_provider import API, HTTPProvider, ProviderOptions, check_texts
 from .openai_call import CompletionCall, EmbeddingCall
 from .openai_chat import CHAT_OPTIONS, ChatDialect, chat_body
+from .openai_chat_messages import ChatServer
 from .openai_embeddings import EMBEDDING_OPTIONS, embedding_body, embedding_inputs
 from .openai_responses import RESPONSES_OPTIONS, ResponsesDialect, responses_body
 from .openai_responses_echo import readdressed
 from .outgoing import lowered
-from .servers import AZURE_SUFFIX, gives_usage, server_name
+from .servers import AZURE_SUFFIX, gives_usage, server_name, server_origin
 
 __all__ = ["OpenAIProvider"]
 
@@ -83,8 +84,11 @@ class OpenAIProvider(HTTPProvider):
         self._deployment = deployment and deployment[1]
         self._asks_usage = not gives_usage(host)
         name = server_name(host)
-        self._dialect = ChatDialect(name)
-        self._responses_dialect = ResponsesDialect(name)
+        origin = server_origin(url)
+        self._dialect = ChatDialect(name, origin=origin)
+        self._responses_dialect = ResponsesDialect(name, origin)
+        self._chat_server = ChatServer.of(name, origin)
+        self._responses_server = ChatServer.of(name, origin, responses=True)
         key = environment("OPENAI_API_KEY") if api_key is None else api_key
         headers = _wire_headers(host, key)
         if organization:
@@ -121,7 +125,14 @@ class OpenAIProvider(HTTPProvider):
         if not _RESPONSES_ONLY.isdisjoint(options):
             _refuse(options)
         model = self._model(options)
-        body = chat_body(model, messages, options, native=self._native, deployment=self._deployment)
+        body = chat_body(
+            model,
+            messages,
+            options,
+            native=self._native,
+            deployment=self._deployment,
+            server=self._chat_server,
+        )
         request = self._request("chat", self._chat_endpoint, body, options)
         dialect, travel = self._dialect, self._travel(self._chat, options)
         if "n" in body or "stream_options" in body:
@@ -129,7 +140,8 @@ class OpenAIProvider(HTTPProvider):
         return CompletionCall(request, dialect, travel, self._asks_usage)
 
     def _responses_call(self, messages: MessageInput, options: Mapping[str, Any]) -> CompletionCall:
-        body = responses_body(self._model(options), messages, options)
+        model = self._model(options)
+        body = responses_body(model, messages, options, self._responses_server)
         request = self._request("responses", self._responses_endpoint, body, options)
         return CompletionCall(
             request, self._responses_dialect, self._travel(self._responses, options)
@@ -166,7 +178,7 @@ def _expecting(body: Mapping[str, Any], usual: ChatDialect) -> ChatDialect:
     unasked = isinstance(stated, Mapping) and stated.get("include_usage") is False
     if choices == 1 and not unasked:
         return usual
-    return ChatDialect(usual.provider, choices, needs_usage=unasked)
+    return ChatDialect(usual.provider, choices, usual.origin, needs_usage=unasked)
 
 
 def _refuse(options: Mapping[str, Any]) -> None:

@@ -20,6 +20,7 @@ from ..types._json import Json
 from .failures import snippet
 from .openai_chat import CHAT_OPTIONS, wire_tool
 from .openai_chat_format import wire_response_format
+from .openai_chat_messages import ANYWHERE, ChatServer
 from .openai_responses_answer import parse_response
 from .openai_responses_input import input_items
 from .openai_responses_stream import ResponseStreamDecoder
@@ -46,15 +47,20 @@ _LOGPROBS: Final = "message.output_text.logprobs"
 
 
 def responses_body(
-    model: str, messages: MessageInput, options: Mapping[str, Any]
+    model: str,
+    messages: MessageInput,
+    options: Mapping[str, Any],
+    server: ChatServer = ANYWHERE,
 ) -> dict[str, Json]:
     """Return the wire body, without the fields that only choose how it is delivered.
+
+    `server` is who is sent the turns that others may have said.
 
     Raises:
         InvalidRequestError: naming the place of a message or option of the wrong shape,
             or an option that this API does not have.
     """
-    body: dict[str, Json] = {"model": model, "input": input_items(messages)}
+    body: dict[str, Json] = {"model": model, "input": input_items(messages, server)}
     given = {name: value for name, value in options.items() if value is not None}
     for name, value in given.items():
         if name in _FIELDS:
@@ -196,9 +202,13 @@ class ResponsesDialect:
 
     kind = "responses"
 
-    def __init__(self, provider: str = "openai") -> None:
-        """`provider` names the server in errors and price look-ups."""
+    def __init__(self, provider: str = "openai", origin: str | None = None) -> None:
+        """`provider` names the server in errors and price look-ups.
+
+        `origin` is the server whose words the answers have (`Native`); `provider` unless told.
+        """
         self.provider = provider
+        self.origin = origin or provider
 
     def parse(self, body: bytes) -> CompletionResult:
         """Return the answer in a response body.
@@ -211,8 +221,8 @@ class ResponsesDialect:
         except orjson.JSONDecodeError:
             message = f"not JSON: {snippet(body) or 'empty body'}"
             raise InvalidResponseError(message, provider=self.provider, status=200) from None
-        return parse_response(data, body, self.provider)
+        return parse_response(data, body, self.provider, origin=self.origin)
 
     def decoder(self) -> ResponseStreamDecoder:
         """Return a decoder for one stream."""
-        return ResponseStreamDecoder(self.provider)
+        return ResponseStreamDecoder(self.provider, self.origin)
