@@ -8,10 +8,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
+import orjson
+
 from ..errors import InvalidResponseError
 from ..types import Choice, CompletionResult, Message, Native, Role, ToolCall
 from ..types._json import FrozenDict, Json, freeze
 from .failures import embedded_error, error_from_json, snippet
+from .tool_ids import OPENAI_IDS
 from .usage import parse_usage
 
 __all__ = ["KIND", "MALFORMED", "mark_of", "named_calls", "parse_completion", "tool_calls"]
@@ -38,7 +41,7 @@ def mark_of(origin: str) -> Native:
 def parse_completion(data: Json, raw: bytes, provider: str, mark: Native) -> CompletionResult:
     """Return the answer that a chat completion object holds; `raw` is its JSON text.
 
-    What is more than text gets `mark`.
+    What has words of the server's own gets `mark`.
 
     Raises:
         ProviderError: an error with status 200, or not a chat completion.
@@ -69,10 +72,12 @@ def _parsed(data: Mapping[str, Any], raw: bytes, mark: Native) -> CompletionResu
     logprobs = first.get("logprobs")
     # Most messages are text and nothing else: a hit need not look for what may be beside it.
     beside = _beside(message)
-    called = beside or message.get("tool_calls")
+    calls = None
+    if beside or message.get("tool_calls"):
+        calls = named_calls(message, data.get("id"), first.get("index"))
     return CompletionResult.of(
         content=content,
-        tool_calls=named_calls(message, data.get("id"), first.get("index")) if called else None,
+        tool_calls=calls,
         usage=parse_usage(usage) if usage else None,
         reasoning=(_reasoning(message) if beside else None) or thinking,
         refusal=beside.get("refusal"),
@@ -84,16 +89,33 @@ def _parsed(data: Mapping[str, Any], raw: bytes, mark: Native) -> CompletionResu
         if len(choices) > 1
         else (),
         extra=FrozenDict(beside) if beside else _EMPTY,
-        native=mark if called else None,
+        native=mark if _has_own(beside, calls) else None,
         raw_json=raw,
     )
+
+
+def _has_own(beside: Mapping[str, Json], calls: tuple[ToolCall, ...] | None) -> bool:
+    """Whether a turn has words that another server may not take: anything but text and plain calls.
+
+    What has not is the turn that anybody would write, and nothing need be known of it.
+    """
+    return bool(beside) or (calls is not None and not all(map(_is_plain, calls)))
+
+
+def _is_plain(call: ToolCall) -> bool:
+    if call.extra or not OPENAI_IDS.allows(call.id):
+        return False
+    try:
+        return not call.arguments or type(orjson.loads(call.arguments)) is dict
+    except ValueError:
+        return False
 
 
 def _choice(data: Mapping[str, Any], answer: Json, mark: Native) -> Choice:
     message = data["message"]
     content, _ = _content(message.get("content"))
     calls, beside = named_calls(message, answer, data.get("index")), _beside(message)
-    native = mark if calls or beside else None
+    native = mark if _has_own(beside, calls) else None
     turn = Message(Role.ASSISTANT, content, tool_calls=calls, extra=beside, native=native)
     return Choice(
         data.get("index", 0), turn, data.get("finish_reason") or None, data.get("logprobs")

@@ -37,7 +37,7 @@ class ChatStreamDecoder:
     ) -> None:
         """`provider` names the server in errors; `choices` is how many were asked for.
 
-        `mark` is for turns that are more than text. A stream that says no usage is not
+        `mark` is for turns with words of the server's own. A stream that says no usage is not
         whole where it `needs_usage`.
         """
         self.terminal = False
