@@ -28,7 +28,6 @@ from functools import partial
 from typing import Final
 
 from ..errors import BackendError, BackendUnavailableError, LLMCacheError
-from ._circuit import Circuit
 from ._closing import AsyncClosing
 from ._loop_bound import own_tasks, spawn
 from ._redis_news import NO_REVISION, named
@@ -76,8 +75,7 @@ class HybridRedisPostgreSQLCache(AsyncClosing):
         """
         self.postgres = postgres or PostgresBackend(pg_dsn)
         self.redis = redis or RedisBackend(redis_url, redis_ttl_seconds=redis_ttl_seconds)
-        self._near = Circuit(self.redis.name)
-        self._far = Circuit(self.postgres.name)
+        self._near, self._far = self.redis.circuit, self.postgres.circuit
         self._warner = Warner(self.redis.name)
         self._tasks: set[asyncio.Task[None]] = set()
         self._paying: set[asyncio.Task[None]] = set()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
@@ -17,12 +18,14 @@ from typing import Any, Final, NamedTuple
 
 from ..errors import BackendUnavailableError, ConfigurationError
 from ._batches import Batches
+from ._circuit import Circuit
 from ._closing import AsyncClosing
 from ._redis_client import RedisClient, check_url
 from ._redis_leases import RedisLease
 from ._redis_news import NO_REVISION, News
 from ._redis_places import Places, bucket_of, literal
 from ._redis_totals import SAMPLE, counted, on_all, room_of, sampled
+from ._settings import check_count, check_seconds
 from .base import (
     BackendStats,
     EntryInfo,
@@ -77,10 +80,12 @@ class RedisBackend(Places, AsyncClosing):
         if client is None:
             check_url(redis_url)
         if redis_ttl_seconds is not None:
-            _check_positive("redis_ttl_seconds", redis_ttl_seconds)
-        _check_positive("timeout", timeout)
-        _check_positive("lease_seconds", lease_seconds)
+            check_seconds("redis_ttl_seconds", redis_ttl_seconds, most=math.inf)
+        check_seconds("timeout", timeout)
+        check_seconds("lease_seconds", lease_seconds)
+        check_count("max_connections", max_connections)
         super().__init__(prefix)
+        self.circuit = Circuit(self.name)
         self._client = RedisClient(
             redis_url or "", given=client, timeout=timeout, max_connections=max_connections
         )
@@ -390,9 +395,3 @@ class _Told(NamedTuple):
     author: str = _NOBODY
     revision: str = ""
     fence: int | None = None
-
-
-def _check_positive(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-        msg = f"{name} must be a number of seconds above 0, not {value!r}"
-        raise ConfigurationError(msg)
