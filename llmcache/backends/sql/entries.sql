@@ -41,8 +41,9 @@ WITH put AS (
         stored_at = now() - interval '1 microsecond',
         -- Drawn once the row is ours: the last writer has the highest.
         version = nextval('llmcache.versions')
-    -- The same bytes: this very write, made again because the connection was lost after it.
-    WHERE $9::bigint IS NULL OR e.version <= $9 OR e.data = excluded.data
+    -- The same bytes: this very write, made again because the connection was lost after it. Of a
+    -- fence of 0, which replaces nothing at all, that may go unnoticed.
+    WHERE $9::bigint IS NULL OR e.version <= $9 OR ($9 > 0 AND e.data = excluded.data)
     RETURNING e.key, e.version, e.stored_at < now() AS replaced
 ), forgotten AS (
     DELETE FROM llmcache.uses AS u USING (
