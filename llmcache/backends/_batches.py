@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from ._loop_bound import LoopBound, spawn
 from .base import MOST_KEYS
@@ -23,12 +23,31 @@ AT_ONCE: Final = 2
 class _Waiting(Generic[T]):
     """What one caller wants, and where it waits for it."""
 
-    __slots__ = ("answer", "collection", "keys")
+    __slots__ = ("answer", "batch", "collection", "keys")
 
     def __init__(self, collection: str, keys: Sequence[str]) -> None:
         self.collection = collection
         self.keys = keys
         self.answer: asyncio.Future[Mapping[str, T]] = asyncio.get_running_loop().create_future()
+        self.batch: _Batch[T] | None = None
+
+
+class _Batch(Generic[T]):
+    """Those who are read for together."""
+
+    def __init__(self, members: Sequence[_Waiting[T]]) -> None:
+        self.members = members
+        self.left = len(members)
+        # The task that reads, once it does.
+        self.reading: asyncio.Task[Any] | None = None
+        for one in members:
+            one.batch = self
+
+    def leave(self) -> None:
+        """Be left by one member; what nobody waits for any more is not read."""
+        self.left -= 1
+        if not self.left and self.reading is not None:
+            self.reading.cancel()
 
 
 class _Queue(Generic[T]):
@@ -68,21 +87,30 @@ class Batches(Generic[T]):
                 self._free(queue)
         waiting = _Waiting[T](collection, keys)
         queue.waiting.append(waiting)
-        return await waiting.answer
+        try:
+            return await waiting.answer
+        except asyncio.CancelledError:
+            if waiting.batch is not None:
+                waiting.batch.leave()
+            raise
 
     def _free(self, queue: _Queue[T]) -> None:
         """Give a place to those who wait, if there are any."""
         queue.running -= 1
         if queue.waiting:
-            batch = _first_batch(queue)
-            if batch:
+            members = _first_batch(queue)
+            if members:
                 queue.running += 1
-                spawn(queue.tasks, self._serve(queue, batch))
+                spawn(queue.tasks, self._serve(queue, _Batch(members)))
 
-    async def _serve(self, queue: _Queue[T], batch: Sequence[_Waiting[T]]) -> None:
+    async def _serve(self, queue: _Queue[T], whole: _Batch[T]) -> None:
         """Read what a batch wants, and tell everybody in it."""
-        keys = list(dict.fromkeys(key for one in batch for key in one.keys))
+        batch = whole.members
         try:
+            if not whole.left:
+                return
+            whole.reading = asyncio.current_task()
+            keys = list(dict.fromkeys(key for one in batch for key in one.keys))
             found = await self._read(batch[0].collection, keys)
         except BaseException as error:
             for one in batch:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 
-from ._circuit import Circuit
 from .base import BackendStats, EntryInfo, PruneReport
 from .postgres import PostgresBackend
 from .powers import FoundEntry, Order, Sought
@@ -18,7 +17,7 @@ class LeftToPostgres:
     def __init__(self, postgres: PostgresBackend) -> None:
         """Postgres is left alone for a while when it fails."""
         self.postgres = postgres
-        self._far = Circuit(postgres.name)
+        self._far = postgres.circuit
 
     async def peek(self, collection: str, keys: Sequence[str], /) -> Mapping[str, bytes]:
         """Return the entries that Postgres has among `keys`; Redis is neither asked nor filled."""

@@ -8,26 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Any, Final, TypeVar
-from urllib.parse import urlsplit
 
 from ..errors import BackendUnavailableError, ConfigurationError, MissingExtraError
 from ._batches import AT_ONCE
 from ._deadlines import Deadlines
-from ._loop_bound import LoopBound
-from ._pg_sql import migrations, statements
-from ._urls import has_numbered_ports, scheme_of
+from ._loop_bound import LoopBound, spawn
+from ._pg_errors import driver, failures, lost, ours, translated
+from ._pg_sql import WITHIN, migrations, statements
 
-__all__ = ["Database", "check_dsn", "translated"]
+__all__ = ["Database"]
 
 T = TypeVar("T")
 
 _MIGRATE: Final = "migrate.sql"
-# As many reads are under way at once: see `Batches`.
-_READERS: Final = AT_ONCE
-_SCHEMES: Final = ("postgresql://", "postgres://")
+# Seconds for the server to end what nobody waits for any more.
+_ENDING: Final = 2.0
 
 
 class _Opened:
@@ -39,6 +36,7 @@ class _Opened:
         self.opening: asyncio.Task[None] | None = None
         # Connections that wait for the next read.
         self.readers: list[Any] = []
+        self.tasks: set[asyncio.Task[None]] = set()
 
 
 class Database:
@@ -57,7 +55,9 @@ class Database:
         """Arguments as the backend's. Connects nothing yet."""
         self._dsn = dsn
         self._given = pool
-        self._max_connections = max_connections
+        self.readers = min(AT_ONCE, max_connections - 1)
+        """How many connections are for `read` alone; without any it takes those of the pool."""
+        self._pooled = max_connections - self.readers
         self._timeout = statement_timeout
         self._cache_size = statement_cache_size
         self._migrate = migrate
@@ -70,22 +70,50 @@ class Database:
         Raises:
             BackendUnavailableError: the server cannot be reached, or refused.
         """
+
+        async def attempt(connection: Any) -> Sequence[Any]:
+            rows: Sequence[Any] = await connection.fetch(sql, *arguments)
+            return rows
+
+        return await self._twice(operation, attempt)
+
+    async def _twice(self, operation: str, work: Callable[[Any], Awaitable[T]]) -> T:
+        """Return what `work` makes of a connection, or of a second one where the first was lost."""
         pool = self._bound.get().pool or await self._opened(operation)
         with translated(operation):
             try:
-                rows: Sequence[Any] = await pool.fetch(sql, *arguments)
-            except _lost() as error:
+                async with self._borrowed(pool) as connection:
+                    return await work(connection)
+            except lost() as error:
                 if isinstance(error, TimeoutError):
                     raise
-                rows = await pool.fetch(sql, *arguments)
-            return rows
+                async with self._borrowed(pool) as connection:
+                    return await work(connection)
+
+    @contextlib.asynccontextmanager
+    async def _borrowed(self, pool: Any) -> AsyncGenerator[Any, None]:
+        """Yield a connection of `pool`.
+
+        Who gives up does not wait for the server, which may not answer for long, to end
+        the statement: that goes on behind the call, and costs the connection.
+        """
+        connection = await pool.acquire(timeout=self._timeout)
+        try:
+            yield connection
+        except (asyncio.CancelledError, TimeoutError):
+            spawn(self._bound.get().tasks, _end(connection))
+            raise
+        except BaseException:
+            await pool.release(connection)
+            raise
+        await pool.release(connection)
 
     async def read(self, operation: str, sql: str, *arguments: Any) -> Sequence[Any]:
         """As `fetch`, for the hot path: on connections of its own, since a pool costs as much as a row."""
         opened = self._bound.get()
         if opened.pool is None:
             await self._opened(operation)
-        if self._given is not None:
+        if self._given is not None or not self.readers:
             return await self.fetch(operation, sql, *arguments)
         try:
             reader = opened.readers.pop() if opened.readers else await self._reader()
@@ -96,16 +124,16 @@ class Database:
                 reader.terminate()  # to end the statement politely would hold up who has given up
                 raise
             opened.readers.append(reader)
-        except _lost() as error:
+        except lost() as error:
             if isinstance(error, TimeoutError):
-                raise _ours(operation, error) from error
+                raise ours(operation, error) from error
             return await self.fetch(operation, sql, *arguments)
-        except _failures() as error:
-            raise _ours(operation, error) from error
+        except failures() as error:
+            raise ours(operation, error) from error
         return rows
 
     async def _reader(self) -> Any:
-        return await _driver().connect(
+        return await driver().connect(
             self._dsn, timeout=self._timeout, statement_cache_size=self._cache_size
         )
 
@@ -115,19 +143,21 @@ class Database:
         Raises:
             BackendUnavailableError: the server cannot be reached, or refused; nothing is changed.
         """
-        pool = self._bound.get().pool or await self._opened(operation)
 
-        async def attempt() -> T:
-            async with pool.acquire(timeout=self._timeout) as connection, connection.transaction():
-                return await work(connection)
-
-        with translated(operation):
+        async def attempt(connection: Any) -> T:
+            transaction = connection.transaction()
+            await transaction.start()
             try:
-                return await attempt()
-            except _lost() as error:
-                if isinstance(error, TimeoutError):
-                    raise
-                return await attempt()
+                made = await work(connection)
+            except Exception as error:
+                # One whose time is over ends with its connection.
+                if not isinstance(error, TimeoutError):
+                    await transaction.rollback()
+                raise
+            await transaction.commit()
+            return made
+
+        return await self._twice(operation, attempt)
 
     @property
     def is_divided(self) -> bool:
@@ -188,11 +218,10 @@ class Database:
             raise
 
     async def _connected(self) -> Any:
-        driver = _driver()
-        pool: Any = await driver.create_pool(
+        pool: Any = await driver().create_pool(
             self._dsn,
             min_size=0,  # to hold one open, the pool would retry by itself, with a log of its own
-            max_size=max(1, self._max_connections - _READERS),
+            max_size=self._pooled,
             command_timeout=self._timeout,
             timeout=self._timeout,
             statement_cache_size=self._cache_size,
@@ -216,7 +245,7 @@ class Database:
                 for reader in readers:
                     await reader.close()
                 await pool.close()
-        except _failures():
+        except failures():
             for reader in readers:
                 reader.terminate()
             pool.terminate()
@@ -229,14 +258,27 @@ class Database:
         with translated(operation):
             if self._given is not None:
                 return await pool.acquire(timeout=self._timeout)
-            return await _driver().connect(
+            return await driver().connect(
                 self._dsn, timeout=self._timeout, command_timeout=self._timeout
             )
 
     async def on(self, session: Any, operation: str, sql: str, *arguments: Any) -> Any:
         """Return the first value that a statement gives on `session`."""
         with translated(operation):
-            return await session.fetchval(sql, *arguments)
+            return await session.fetchval(sql, *arguments, timeout=self._timeout)
+
+    @staticmethod
+    def is_lost(session: Any) -> bool:
+        """Return whether a session has ended, and what it held on the server is free."""
+        try:
+            return bool(session.is_closed())
+        except driver().InterfaceError:  # the pool that was given has taken it back
+            return True
+
+    def lose(self, session: Any) -> None:
+        """End a session at once, unless it has."""
+        if not self.is_lost(session):
+            session.terminate()
 
     async def disconnect(self, session: Any) -> None:
         """Close a session; what it holds on the server is free then."""
@@ -246,7 +288,7 @@ class Database:
                     await session.close()
                 else:
                     await self._given.release(session)
-        except _failures():
+        except failures():
             session.terminate()
 
     # --- the schema ----------------------------------------------------------------------------
@@ -267,6 +309,13 @@ class Database:
 
 async def _as_it_is(_: Any) -> None:
     """Leave a connection as it is."""
+
+
+async def _end(connection: Any) -> None:
+    """Have the server end what a connection does, and close it."""
+    with contextlib.suppress(*failures()):
+        async with asyncio.timeout(_ENDING):
+            await connection.close()
 
 
 def _consume(task: asyncio.Task[None]) -> None:
@@ -292,92 +341,28 @@ async def _missing(connection: Any) -> list[int]:
 
 
 async def _upgrade(connection: Any) -> list[int]:
-    """Apply what is missing, all of it or nothing; others that start meanwhile wait."""
-    sql = statements(_MIGRATE)
-    async with connection.transaction():
-        await connection.execute(sql["lock"])
-        await connection.execute(sql["begin"])
-        missing = await _missing(connection)
-        for migration in migrations():
-            if migration.number in missing:
-                await connection.execute(migration.sql)
-                await connection.execute(sql["note"], migration.number, migration.name)
-    return missing
+    """Apply what is missing, all of it or nothing; others that start meanwhile wait.
 
-
-# --- errors --------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def translated(operation: str) -> Generator[None, None, None]:
-    """Turn what asyncpg raises into ours."""
-    try:
-        yield
-    except _failures() as error:
-        raise _ours(operation, error) from error
-
-
-def _failures() -> tuple[type[Exception], ...]:
-    """Return what asyncpg raises when a server refuses, or cannot be reached."""
-    driver = _driver()
-    return (
-        driver.PostgresError,
-        driver.InterfaceError,
-        driver.InternalClientError,  # of a connection that broke in the middle of something
-        OSError,
-        TimeoutError,
-    )
-
-
-def _ours(operation: str, error: Exception) -> BackendUnavailableError | ConfigurationError:
-    driver = _driver()
-    if operation == "open":
-        for kind, hint in (
-            (driver.InvalidPasswordError, "check the user and password in pg_dsn"),
-            (driver.InvalidAuthorizationSpecificationError, "check the user in pg_dsn"),
-            (driver.exceptions.ClientConfigurationError, "correct pg_dsn"),
-            (driver.InvalidCatalogNameError, "create the database, or name another in pg_dsn"),
-            (
-                driver.InsufficientPrivilegeError,
-                "the user needs this right, or another must upgrade",
-            ),
-        ):
-            if isinstance(error, kind):
-                return ConfigurationError(f"Postgres: {error}; {hint}")
-    text = str(error) or type(error).__name__
-    return BackendUnavailableError(text, backend="pg", operation=operation)
-
-
-def _lost() -> tuple[type[Exception], ...]:
-    """Return what says that a connection was lost, and not that a statement was refused."""
-    driver = _driver()
-    return (
-        driver.PostgresConnectionError,
-        driver.AdminShutdownError,
-        driver.CrashShutdownError,
-        driver.InterfaceError,
-        driver.InternalClientError,
-        OSError,
-    )
-
-
-def _driver() -> Any:
-    try:
-        return importlib.import_module("asyncpg")
-    except ImportError as error:
-        raise MissingExtraError("cache_backend='pg'", "pg") from error
-
-
-def check_dsn(dsn: str | None) -> None:
-    """Do nothing when `dsn` names a Postgres database.
+    It may take long: an index of a large table takes minutes.
 
     Raises:
-        ConfigurationError: it does not.
+        BackendUnavailableError: others hold the tables; it says who.
     """
-    if not isinstance(dsn, str) or not dsn.startswith(_SCHEMES):
-        msg = f"pg_dsn must start with postgresql://, not {scheme_of(dsn)}"
-        raise ConfigurationError(msg)
-    # asyncpg takes what follows the first @ for hosts.
-    if not has_numbered_ports(dsn) or urlsplit(dsn).netloc.count("@") > 1:
-        msg = "pg_dsn cannot be read: a port is no number, or the password needs quoting"
-        raise ConfigurationError(msg)
+    sql = statements(_MIGRATE)
+    try:
+        async with connection.transaction():
+            await connection.execute(sql["lock"], timeout=WITHIN)
+            await connection.execute(sql["begin"])
+            missing = await _missing(connection)
+            for migration in migrations():
+                if migration.number in missing:
+                    await connection.execute(migration.sql, timeout=WITHIN)
+                    await connection.execute(sql["note"], migration.number, migration.name)
+    except driver().LockNotAvailableError as error:
+        others = [row["who"] for row in await connection.fetch(sql["holders"])]
+        msg = (
+            f"to upgrade, the tables must be free for a moment, and others hold them: "
+            f"{', '.join(others) or 'they have gone'}; end them or wait, then upgrade again"
+        )
+        raise BackendUnavailableError(msg, backend="pg", operation="open") from error
+    return missing

@@ -1,9 +1,16 @@
-"""Leases in Postgres: the advisory locks of this process, all on one connection of their own."""
+"""Leases in Postgres: the advisory locks of this process, all on one connection of their own.
+
+Statements on that connection run in tasks of their own, never in those of callers: who
+is cancelled while one is under way would not know what it has done. Of a statement that
+fails nobody knows that either. Then the session ends, and the server frees whatever it
+held; those who had their leases from it find out when they store, by the fence.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+from functools import partial
 from typing import Any
 
 from ..errors import BackendUnavailableError
@@ -24,41 +31,72 @@ class Leases:
         self._bound = LoopBound(_Session)
 
     async def acquire(self, name: str) -> Lease | None:
-        own = self._bound.get()
-        async with own.turn:
-            if own.connection is None or own.connection.is_closed():
-                own.held.clear()  # the server has freed what a lost session held
-                own.connection = await self._database.connect("lease")
-            # The session may lock twice what it has locked: between our own tasks we decide.
-            if name in own.held:
-                return None
-            session = own.connection
-            try:
-                taken = await self._database.on(session, "lease", self._sql["lock"], name)
-            except asyncio.CancelledError:
-                own.held.add(name)
-                spawn(own.tasks, self._give_back(session, name))
-                raise
-            if not taken:
-                return None
-            own.held.add(name)
-            return _AdvisoryLease(self, session, name)
+        """Return a lease, or `None` when somebody else has it. A caller who leaves holds none.
 
-    async def _give_back(self, session: Any, name: str) -> None:
-        """Free what was perhaps locked for a caller who had gone."""
-        with contextlib.suppress(BackendUnavailableError):
-            await self.release(session, name)
+        Raises:
+            BackendUnavailableError: the server cannot be reached, or refused.
+        """
+        own = self._bound.get()
+        given_up = False
+
+        async def take() -> _AdvisoryLease | None:
+            async with own.turn:
+                return None if given_up else await self._lock(own, name)
+
+        attempt = spawn(own.tasks, take())
+        try:
+            return await asyncio.shield(attempt)
+        except asyncio.CancelledError:
+            given_up = True
+            attempt.add_done_callback(partial(self._give_back, own))
+            raise
+
+    def _give_back(self, own: _Session, attempt: asyncio.Task[_AdvisoryLease | None]) -> None:
+        """Free what was locked for a caller who had gone."""
+        if not attempt.cancelled() and attempt.exception() is None and (lease := attempt.result()):
+            spawn(own.tasks, lease.release())
+
+    async def _lock(self, own: _Session, name: str) -> _AdvisoryLease | None:
+        if own.connection is None or self._database.is_lost(own.connection):
+            own.held.clear()  # the server has freed what a lost session held
+            own.connection = await self._database.connect("lease")
+            with contextlib.suppress(BackendUnavailableError):
+                await self._run(own.connection, "watch")
+        session = own.connection
+        # The session may lock twice what it has locked: between our own tasks we decide.
+        if name in own.held or not await self._run(session, "lock", name):
+            return None
+        own.held.add(name)
+        return _AdvisoryLease(self, session, name)
 
     async def release(self, session: Any, name: str) -> None:
+        """Free a lease; who is cancelled meanwhile need not know, it goes on."""
         own = self._bound.get()
+        await asyncio.shield(spawn(own.tasks, self._unlock(own, session, name)))
+
+    async def _unlock(self, own: _Session, session: Any, name: str) -> None:
         async with own.turn:
             # The name may be held anew, by the session that came after this one was lost.
             if session is own.connection and name in own.held:
+                with contextlib.suppress(BackendUnavailableError):
+                    await self._run(session, "unlock", name)
                 own.held.discard(name)
-                await self._database.on(session, "lease", self._sql["unlock"], name)
+
+    async def _run(self, session: Any, statement: str, *arguments: str) -> Any:
+        try:
+            return await self._database.on(session, "lease", self._sql[statement], *arguments)
+        except BaseException:
+            self._database.lose(session)
+            raise
 
     async def aclose(self) -> None:
+        """End what is under way and the session, with all that it holds."""
         own = self._bound.get()
+        tasks = set(own.tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
         session, own.connection = own.connection, None
         own.held.clear()
         if session is not None:
@@ -71,7 +109,7 @@ class _Session:
     def __init__(self) -> None:
         self.connection: Any = None
         self.held: set[str] = set()
-        self.tasks: set[asyncio.Task[None]] = set()
+        self.tasks: set[asyncio.Task[Any]] = set()
         self.turn = asyncio.Lock()
 
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
-from ._pg_database import translated
-from ._pg_sql import statements
+from ._pg_errors import translated
+from ._pg_sql import WITHIN, statements
 
 __all__ = ["partition"]
-
-# Longer than it takes: who has enough of it ends the program, and nothing has happened.
-_WITHIN: Final = 7 * 86_400.0
 
 
 async def partition(session: Any, parts: int) -> int:
@@ -23,6 +20,6 @@ async def partition(session: Any, parts: int) -> int:
     with translated("partition"):
         async with session.transaction():
             await session.execute("SELECT set_config('llmcache.partitions', $1, true)", str(parts))
-            await session.execute(sql["partition"], timeout=_WITHIN)
+            await session.execute(sql["partition"], timeout=WITHIN)
         found: int = await session.fetchval(sql["partitions"])
     return found

@@ -6,7 +6,11 @@ import re
 from importlib import resources
 from typing import Final, NamedTuple
 
-__all__ = ["Migration", "as_text", "migrations", "moved", "statements"]
+__all__ = ["WITHIN", "Migration", "as_text", "migrations", "moved", "statements"]
+
+# Seconds for what takes as long as it takes: who has enough of it ends the program, and nothing
+# has happened.
+WITHIN: Final = 7 * 86_400.0
 
 _PACKAGE: Final = "llmcache.backends"
 _FOLDER: Final = "sql"

@@ -15,7 +15,7 @@ from ._loop_bound import LoopBound
 from ._redis_readers import Readers
 from ._redis_url import behind_sentinel, is_cluster, is_sentinel
 
-__all__ = ["RedisClient", "check_client", "check_positive"]
+__all__ = ["RedisClient", "check_client"]
 
 
 def check_client(client: Any) -> None:
@@ -27,17 +27,6 @@ def check_client(client: Any) -> None:
     get_encoder = getattr(client, "get_encoder", None)
     if get_encoder is not None and get_encoder().decode_responses:
         msg = "client: make it without decode_responses=True: entries are bytes, and no text"
-        raise ConfigurationError(msg)
-
-
-def check_positive(name: str, value: Any) -> None:
-    """Do nothing when a setting is a number of seconds above 0.
-
-    Raises:
-        ConfigurationError: it is not.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-        msg = f"{name} must be a number of seconds above 0, not {value!r}"
         raise ConfigurationError(msg)
 
 

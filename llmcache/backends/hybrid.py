@@ -44,7 +44,7 @@ from functools import partial
 from typing import Final
 
 from ..errors import BackendError, BackendUnavailableError, LLMCacheError
-from ._circuit import Circuit, StoreFullError
+from ._circuit import StoreFullError
 from ._closing import AsyncClosing
 from ._hybrid_far import LeftToPostgres
 from ._loop_bound import own_tasks, spawn
@@ -90,7 +90,7 @@ class HybridRedisPostgreSQLCache(LeftToPostgres, AsyncClosing):
         """
         super().__init__(postgres or PostgresBackend(pg_dsn))
         self.redis = redis or RedisBackend(redis_url, redis_ttl_seconds=redis_ttl_seconds)
-        self._near = Circuit(self.redis.name)
+        self._near = self.redis.circuit
         self._warner = Warner(self.redis.name)
         self._tasks: set[asyncio.Task[None]] = set()
         self._owed = Owed(self._forget, self._warner, store=self.redis.name, most=_MOST_OWED)

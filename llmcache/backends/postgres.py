@@ -14,14 +14,17 @@ import orjson
 
 from ..errors import ConfigurationError
 from ._batches import Batches
+from ._circuit import Circuit
 from ._closing import AsyncClosing
 from ._pg_copy import Loaded, load
-from ._pg_database import Database, check_dsn
+from ._pg_database import Database
+from ._pg_errors import check_dsn
 from ._pg_finding import Finding
 from ._pg_leases import Leases
 from ._pg_partition import partition
 from ._pg_prune import Pruning
 from ._pg_sql import as_text, moved, statements
+from ._settings import check_count, check_seconds
 from .base import (
     BackendStats,
     EntryInfo,
@@ -80,11 +83,17 @@ class PostgresBackend(AsyncClosing):
         which is for such poolers, and `True` else.
 
         Raises:
-            ConfigurationError: `pg_dsn` is not one of Postgres.
+            ConfigurationError: `pg_dsn` is not one of Postgres, or a number cannot be.
         """
         if pool is None:
             check_dsn(pg_dsn)
+        check_count("max_connections", max_connections)
+        check_count("statement_cache_size", statement_cache_size, least=0)
+        check_seconds("statement_timeout", statement_timeout)
+        if max_bytes is not None:
+            check_count("max_bytes", max_bytes, least=0)
         self.max_bytes = max_bytes
+        self.circuit = Circuit(self.name)
         self._sql = statements("entries.sql") | statements("load.sql")
         self._database = Database(
             pg_dsn,
@@ -94,7 +103,7 @@ class PostgresBackend(AsyncClosing):
             statement_cache_size=statement_cache_size,
             migrate=migrate,
         )
-        self._reads = Batches(self._read)
+        self._reads = Batches(self._read, at_once=self._database.readers or 1)
         self._finding = Finding(self._database.fetch)
         own_sessions = statement_cache_size > 0 if leases is None else leases
         self._leases = Leases(self._database) if own_sessions else None

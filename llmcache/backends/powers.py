@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
+from ._circuit import Circuit
 from .base import BackendStats, EntryInfo, StoredEntry
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "FoundEntry",
     "Order",
     "Sought",
+    "SupportsCircuit",
     "SupportsClock",
     "SupportsCount",
     "SupportsFence",
@@ -153,6 +155,13 @@ class SupportsClock(Protocol):
     async def clock(self) -> float:
         """Return the store's time in Unix seconds."""
         ...
+
+
+@runtime_checkable
+class SupportsCircuit(Protocol):
+    """A store that may hang, with the breaker that its users share; it does not use that itself."""
+
+    circuit: Circuit
 
 
 @runtime_checkable

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
@@ -17,14 +18,16 @@ from typing import Any, Final, NamedTuple
 
 from ..errors import BackendUnavailableError, ConfigurationError
 from ._batches import Batches
+from ._circuit import Circuit
 from ._closing import AsyncClosing
 from ._loop_bound import own_tasks
-from ._redis_client import RedisClient, check_client, check_positive
+from ._redis_client import RedisClient, check_client
 from ._redis_leases import RedisLease
 from ._redis_news import NO_REVISION, News
 from ._redis_places import Places, bucket_of, literal
 from ._redis_totals import SAMPLE, counted, on_all, room_of, sampled
 from ._redis_url import check_url
+from ._settings import check_count, check_seconds
 from .base import (
     BackendStats,
     EntryInfo,
@@ -82,10 +85,12 @@ class RedisBackend(Places, AsyncClosing):
         else:
             check_client(client)
         if redis_ttl_seconds is not None:
-            check_positive("redis_ttl_seconds", redis_ttl_seconds)
-        check_positive("timeout", timeout)
-        check_positive("lease_seconds", lease_seconds)
+            check_seconds("redis_ttl_seconds", redis_ttl_seconds, most=math.inf)
+        check_seconds("timeout", timeout)
+        check_seconds("lease_seconds", lease_seconds)
+        check_count("max_connections", max_connections)
         super().__init__(prefix)
+        self.circuit = Circuit(self.name)
         self._client = RedisClient(
             redis_url or "", given=client, timeout=timeout, max_connections=max_connections
         )

@@ -206,7 +206,7 @@ class Embedder:
         if not control.is_plain:
             return nullcontext(Turn())
         place = (control.collection, name)
-        return turn(self._store, place, budget, patience=self._flight_timeout)
+        return turn(self._store, place, budget, term=self._flight_timeout)
 
     async def _read(
         self, call: EmbedCall, control: Control, keys: Sequence[str], budget: Budget

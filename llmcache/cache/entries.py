@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..backends.base import Backend, SupportsPeek
+from ..backends.powers import SupportsCircuit
 from ..codec import Codec
 from ..errors import BackendError
 from ..types import CacheEntry
@@ -21,7 +22,8 @@ class Entries:
         """Arguments as the manager's."""
         self.backend = backend
         self.codec = codec
-        self.guard = Guard(backend.name)
+        circuit = backend.circuit if isinstance(backend, SupportsCircuit) else None
+        self.guard = Guard(backend.name, circuit)
         self.dictionaries = Dictionaries(backend, codec, self.guard)
         self._background = background_timeout
 

@@ -1,7 +1,8 @@
 """The failure contract: a store that fails or dawdles costs a warning, never the call.
 
 Each call has a `Budget`, the longest that the store may hold it up in all. When
-it is used up, the store is left alone for the rest of the call.
+it is used up, the store is left alone for the rest of the call; and one with a circuit
+breaker for a while by all calls, so that it costs one its deadline and not each.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from __future__ import annotations
 import time
 import types
 from collections.abc import Awaitable, Callable, Generator
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
+from ..backends._circuit import Circuit
 from ..backends._deadlines import Deadlines, Limit
 from ..backends._warner import Warner
 from ..errors import ConfigurationError
@@ -18,6 +20,8 @@ from ..errors import ConfigurationError
 __all__ = ["Budget", "Guard"]
 
 T = TypeVar("T")
+
+_GIVING_BACK: Final = ("close", "release")
 
 
 class Budget:
@@ -40,9 +44,10 @@ class Budget:
 class Guard:
     """Runs operations of one store within a budget; turns failures into a default."""
 
-    def __init__(self, store: str) -> None:
-        """`store` is named in warnings."""
+    def __init__(self, store: str, circuit: Circuit | None = None) -> None:
+        """`store` is named in warnings; `circuit` is its breaker, unless it sees to that itself."""
         self._warner = Warner(store)
+        self._circuit = circuit
         self._deadlines = Deadlines()
         self.failures = 0
 
@@ -60,7 +65,7 @@ class Guard:
         started = time.monotonic()
         limit: Limit | None = None
         try:
-            steps = work().__await__()
+            steps = self._through(operation, work).__await__()
             # Memory and local files answer in the first step. Starting it by hand spares them
             # the timer, which costs as much as the file.
             first = next(steps)
@@ -81,6 +86,18 @@ class Guard:
         finally:
             budget.left -= time.monotonic() - started
         return default
+
+    def _through(self, operation: str, work: Callable[[], Awaitable[T]]) -> Awaitable[T]:
+        """Return what runs `work` through the circuit; what was taken is given back in any case."""
+        circuit = self._circuit
+        if circuit is None or operation in _GIVING_BACK:
+            return work()
+
+        async def watched() -> T:
+            with circuit.use(operation):
+                return await work()
+
+        return watched()
 
     def warn(self, operation: str, kind: str, reason: str) -> None:
         """Count a failure, and log a warning of it, unless the same was said a moment ago."""

@@ -155,7 +155,7 @@ class Maker:
             return held if fresh else None
 
         place = (control.collection, key)
-        return turn(self._store, place, budget, patience=self._flight_timeout, look=look)
+        return turn(self._store, place, budget, term=self._flight_timeout, look=look)
 
     def _numbering(
         self, call: Call, control: Control, budget: Budget
@@ -169,7 +169,8 @@ class Maker:
             return nullcontext(Turn())
         name = call.request.key(control.sample).replace(KEY_VERSION, "samples", 1)
         patience = max(0.0, budget.left)
-        return turn(self._store, (control.collection, name), budget, patience=patience)
+        place = (control.collection, name)
+        return turn(self._store, place, budget, term=self._flight_timeout, patience=patience)
 
     async def _keep(
         self,

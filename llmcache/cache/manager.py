@@ -89,7 +89,8 @@ class CacheManager(Upkeep):
             collection: where calls that name none keep their answers.
             memory_bytes: ceiling of the tier in this process's memory; 0 turns it off.
             deadline: seconds that the backend may hold up one call in all.
-            flight_timeout: seconds to wait for another process that makes the same call.
+            flight_timeout: seconds for which a process may keep others waiting that want the
+                same answer; then one of them takes over, and the rest wait as long again.
             coherence: seconds for which this process's memory may serve what another one
                 has replaced or removed, at most, as long as the backend answers. Where the
                 backend tells news, as Redis does, milliseconds are usual; see `Coherence`.

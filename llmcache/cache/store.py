@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from ..backends._loop_bound import own_tasks, spawn
 from ..backends.base import (
@@ -32,6 +32,7 @@ from .uses import Uses
 
 __all__ = ["Parse", "Store"]
 
+T = TypeVar("T")
 Parse = Callable[[CacheEntry], CompletionResult | None]
 """Reads an entry's recording; raises `ProviderError` when it is not what it should be."""
 
@@ -225,7 +226,7 @@ class Store(Entries):
             self.coherence.changed(collection, [held.entry.key for held in helds])
             for held in helds if self.coherence.knows(collection) else ():
                 self.tier.put((collection, held.entry.key), held)
-        if len(self._tasks) >= _MOST_PENDING:
+        if len(self._writes) >= _MOST_PENDING:
             reason = "too many writes are waiting for the store"
             self.guard.warn("put", "not stored", reason)
             self.counters.dropped += len(helds)
@@ -338,6 +339,10 @@ class Store(Entries):
         writes = own_tasks(self._writes)
         if writes:
             await asyncio.wait(writes, timeout=self._background)
+
+    def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Return a task that goes on behind the calls; `settle` waits for it."""
+        return spawn(self._tasks, work)
 
     async def settle(self) -> None:
         """Wait for what goes on in the background, as long as it may take; then let it go."""

@@ -5,6 +5,10 @@ answer has come, or the lease is free again because its holder died: when the st
 tells news of the key, and from time to time. A store without leases, or one that
 fails, lets everybody call.
 
+Who has it for longer than a term, because the provider does not answer, gives it up:
+one of the others then takes over, and has a term as well. A process that is stopped may
+keep what it has; then one of the others takes over with a spare lease.
+
 A lease may be lost while its holder is at work. So who calls draws a fence first:
 what others have stored by the time the answer is there, stays.
 """
@@ -14,12 +18,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Final, NamedTuple
+from functools import partial
+from typing import Final, NamedTuple, TypeAlias
 
 from ..backends.base import EverybodysLease, Lease, SupportsLease
-from .guard import Budget, Guard
+from .guard import Budget
 from .store import Store
 from .tier import Held
 
@@ -27,7 +32,8 @@ __all__ = ["Turn", "turn"]
 
 _FIRST_PAUSE: Final = 0.005
 _LONGEST_PAUSE: Final = 0.25
-_RELEASE: Final = 1.0
+# Seconds that giving a lease up may take, behind the call.
+_RELEASE: Final = 10.0
 
 Look = Callable[[Budget], Awaitable[Held | None]]
 
@@ -43,38 +49,70 @@ class Turn(NamedTuple):
     fence: int | None = None
 
 
+_Taken: TypeAlias = tuple[Lease, Turn]
+
+
 @asynccontextmanager
 async def turn(
     store: Store,
     place: tuple[str, str],
     budget: Budget,
     *,
-    patience: float,
+    term: float,
+    patience: float | None = None,
     look: Look = _nothing,
 ) -> AsyncGenerator[Turn, None]:
     """Hold the lease of `place`; yield what `look` found, if somebody else made it meanwhile.
 
-    Waits for another holder at most `patience` seconds, then goes on without a
-    lease: a process that hangs must not make others hang. Neither the waiting nor the
-    asking in between is charged to `budget`, which is for the store's own slowness; but
-    asking once that takes all that is left of it is the end of both.
+    The lease is held for `term` seconds at most, and others are waited for during two
+    terms, that of who has it now and that of who takes over, and one more for who has the
+    spare lease; or for `patience` seconds. Then the call goes on without a lease: a process
+    that hangs must not make others hang. Neither the waiting nor the asking in between is
+    charged to `budget`, which is for the store's own slowness; but asking once that takes all
+    that is left of it is the end of both.
     """
-    lease, got = await _take(store, place, budget, patience, look)
+    spare = (place[0], f"spare{place[1]}")
+    waits = [(place, 2 * term), (spare, term)] if patience is None else [(place, patience)]
+    lease, got = await _take(store, waits, budget, look)
+    if isinstance(lease, EverybodysLease):
+        yield got
+        return
+    end = asyncio.get_running_loop().call_later(term, _end_term, store, lease, term)
     try:
         yield got
     finally:
-        await store.guard.run("lease", lease.release, Budget(_RELEASE), None)
+        end.cancel()
+        await _release(store, lease, budget)
+
+
+def _end_term(store: Store, lease: Lease, term: float) -> None:
+    store.guard.warn("lease", "term", f"no answer within {term:.3g} s, another may take over")
+    _let_go(store, lease)
+
+
+async def _release(store: Store, lease: Lease, budget: Budget) -> None:
+    """Give a lease up; wait for that as long as the budget lasts, then it goes on behind the call."""
+    started = time.monotonic()
+    await asyncio.wait({_let_go(store, lease)}, timeout=max(0.0, budget.left))
+    budget.left -= time.monotonic() - started
+
+
+def _let_go(store: Store, lease: Lease) -> asyncio.Task[None]:
+    """Return the task that gives a lease up, whatever becomes of the call."""
+    release = store.guard.run("release", lease.release, Budget(_RELEASE), None)
+    return store.spawn(release)
 
 
 async def _take(
-    store: Store, place: tuple[str, str], budget: Budget, patience: float, look: Look
-) -> tuple[Lease, Turn]:
-    backend, guard = store.backend, store.guard
+    store: Store, waits: Sequence[tuple[tuple[str, str], float]], budget: Budget, look: Look
+) -> _Taken:
+    """Return the first lease that can be had, each after so many seconds of waiting for it."""
+    backend, place = store.backend, waits[0][0]
     if not isinstance(backend, SupportsLease):
         return EverybodysLease(), await _fenced(store, place, budget)
 
-    async def taken(asking: Budget) -> tuple[Lease, Turn] | None:
-        lease = await _try(guard, backend, place, asking)
+    async def taken(where: tuple[str, str], asking: Budget) -> _Taken | None:
+        lease = await _try(store, backend, where, asking)
         if lease is None:
             return None
         budget.left = asking.left
@@ -83,15 +121,23 @@ async def _take(
             got = await _fenced(store, place, budget)
             return lease, got._replace(found=await look(budget))
         except BaseException:
-            await guard.run("lease", lease.release, Budget(_RELEASE), None)
+            _let_go(store, lease)
             raise
 
-    mine = await taken(Budget(budget.left))
-    return mine or await _wait(store, place, budget, patience, look, taken)
+    for where, seconds in waits:
+        mine = await taken(where, Budget(budget.left))
+        if mine is None:
+            take = partial(taken, where)
+            mine = await _wait(store, place, budget, seconds, look, take)
+        if mine is not None:
+            return mine
+    reason = f"no answer from its holder within {sum(each for _, each in waits):.3g} s"
+    store.guard.warn("lease", "patience", reason)
+    return EverybodysLease(), await _fenced(store, place, budget)
 
 
 async def _try(
-    guard: Guard, backend: SupportsLease, place: tuple[str, str], budget: Budget
+    store: Store, backend: SupportsLease, place: tuple[str, str], budget: Budget
 ) -> Lease | None:
     """Return a lease, `None` when another has it, and everybody's when the store fails."""
     given: Lease | None = None
@@ -103,10 +149,10 @@ async def _try(
 
     everybodys: Lease | None = EverybodysLease()
     try:
-        return await guard.run("lease", take, budget, everybodys)
+        return await store.guard.run("lease", take, budget, everybodys)
     except BaseException:
         if given is not None:  # it came with the cancellation: nobody else would give it back
-            await guard.run("lease", given.release, Budget(_RELEASE), None)
+            _let_go(store, given)
         raise
 
 
@@ -116,8 +162,8 @@ async def _wait(
     budget: Budget,
     patience: float,
     look: Look,
-    taken: Callable[[Budget], Awaitable[tuple[Lease, Turn] | None]],
-) -> tuple[Lease, Turn]:
+    take: Callable[[Budget], Awaitable[_Taken | None]],
+) -> _Taken | None:
     """Look for the answer and try for the lease, at any news and from time to time."""
     give_up = time.monotonic() + patience
     pause = _FIRST_PAUSE
@@ -133,12 +179,10 @@ async def _wait(
             found = await look(asking)
             if found is not None:
                 return EverybodysLease(), Turn(found)
-            mine = await taken(asking)
+            mine = await take(asking)
             if mine is not None:
                 return mine
-    reason = f"no answer from its holder within {patience:.3g} s"
-    store.guard.warn("lease", "patience", reason)
-    return EverybodysLease(), await _fenced(store, place, budget)
+    return None
 
 
 async def _fenced(store: Store, place: tuple[str, str], budget: Budget) -> Turn:

@@ -17,6 +17,7 @@ from server_support import emptied, own_database
 
 from llmcache import OpenAIProvider
 from llmcache.backends import Backend
+from llmcache.backends.filesystem import FSCache
 from llmcache.backends.hybrid import HybridRedisPostgreSQLCache
 from llmcache.backends.postgres import PostgresBackend
 from llmcache.backends.redis import RedisBackend
@@ -81,7 +82,7 @@ def numbered() -> Numbered:
 
 @pytest.fixture
 async def machine(
-    numbered: Numbered, dsn: str, redis_server: RedisServer
+    numbered: Numbered, dsn: str, redis_server: RedisServer, tmp_path: Path
 ) -> AsyncIterator[Machine]:
     """A function that makes a provider as on another machine: with connections of its own."""
     async with Upstream(numbered) as upstream:
@@ -99,6 +100,7 @@ async def machine(
             backends: dict[str, Callable[[], Backend]] = {
                 "pg": lambda: PostgresBackend(dsn),
                 "redis": lambda: near,
+                "fs": lambda: FSCache(tmp_path / "cache"),
                 "pg_redis": lambda: HybridRedisPostgreSQLCache(dsn, redis=near),
             }
             return OpenAIProvider(

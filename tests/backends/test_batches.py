@@ -81,6 +81,35 @@ async def test_who_has_gone_is_not_read_for_and_takes_nobody_along() -> None:
     assert first.cancelled()
 
 
+async def test_a_batch_that_everybody_has_left_gives_its_place_back() -> None:
+    store = Reads()
+    reads = Batches(store, at_once=1)
+    first, one, two = await _started(reads, ("a", ["1"]), ("a", ["2"]), ("a", ["3"]))
+    first.cancel()
+    await asyncio.sleep(0.01)
+    assert store.asked[1:] == [("a", ["2", "3"])]
+    one.cancel()
+    [last] = await _started(reads, ("a", ["4"]))
+    assert len(store.asked) == 2, "one of them is still waiting"
+    two.cancel()
+    await asyncio.sleep(0.01)
+    assert store.asked[2:] == [("a", ["4"])]
+    store.gate.set()
+    assert await last == {"4": "a/4"}
+
+
+async def test_a_batch_that_is_left_before_it_is_read_gives_its_place_back() -> None:
+    store = Reads()
+    reads = Batches(store, at_once=1)
+    first, one = await _started(reads, ("a", ["1"]), ("a", ["2"]))
+    first.cancel()
+    first.add_done_callback(lambda _: one.cancel())  # the batch is made, and has not begun
+    await asyncio.gather(first, one, return_exceptions=True)
+    store.gate.set()
+    async with asyncio.timeout(5):
+        assert await reads.get("a", ["3"]) == {"3": "a/3"}
+
+
 async def test_a_failure_reaches_all_who_were_read_for_and_ends_with_them() -> None:
     store = Reads()
     reads = Batches(store, at_once=1)

@@ -8,17 +8,20 @@ import signal
 import sys
 import textwrap
 import time
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 from machine_support import Machine, Numbered, asked, listens, number, origin, until
 
 from llmcache import OpenAIProvider
+from llmcache.backends._redis_leases import RedisLease
 from llmcache.cache import turn as module
 from llmcache.testing.servers import RedisServer
 from llmcache.testing.upstream import DemoUpstream
 
 KINDS = pytest.mark.parametrize("kind", ["pg", "redis", "pg_redis"])
+EVERYWHERE = pytest.mark.parametrize("kind", ["fs", "pg", "redis", "pg_redis"])
 _LEASE = 0.6
 
 
@@ -238,6 +241,84 @@ async def test_nobody_waits_much_longer_than_a_dead_leaders_lease(
     for each in followers:
         await each.close()
     assert numbered.calls == 2, "one took over"
+
+
+@EVERYWHERE
+async def test_of_those_who_wait_for_a_leader_that_hangs_one_takes_over(
+    machine: Machine, numbered: Numbered, kind: str
+) -> None:
+    leaders_go_on, go_on = numbered.hold(0), numbered.hold(1)
+    async with AsyncExitStack() as stack:
+        leader, *followers = [
+            await stack.enter_async_context(machine(kind=kind, flight_timeout=2.5))
+            for _ in range(5)
+        ]
+        leading = asyncio.create_task(asked(leader))
+        await until(lambda: numbered.calls == 1)
+        following = [asyncio.create_task(asked(each)) for each in followers]
+        await until(lambda: numbered.calls == 2)
+        await asyncio.sleep(0.4)  # longer than anybody lets pass between two looks
+        go_on.set()
+        answers = await asyncio.gather(*following)
+        assert {answer.content for answer in answers} == {"1"}
+        assert numbered.calls == 2
+        leaders_go_on.set()
+        late = await leading
+        assert late.content == "0", "its caller has its answer"
+        if kind != "fs":  # where nothing orders writes
+            assert not _stored(late)
+            assert await number(followers[0]) == 1
+
+
+@EVERYWHERE
+async def test_of_those_who_wait_for_a_process_that_is_stopped_one_takes_over(
+    machine: Machine, numbered: Numbered, kind: str
+) -> None:
+    """It keeps its lease, and says nothing."""
+    go_on = numbered.hold(1)
+    async with AsyncExitStack() as stack:
+        stopped, *followers = [
+            await stack.enter_async_context(machine(kind=kind, flight_timeout=2.0))
+            for _ in range(4)
+        ]
+        for each in (stopped, *followers):  # all is open
+            await number(each, "another question")
+        key = (await stopped.explain("q")).key
+        backend: Any = stopped.cache.backend
+        lease = await backend.try_lease("default", key)
+        assert lease is not None
+        following = [asyncio.create_task(asked(each)) for each in followers]
+        await until(lambda: numbered.calls == 2)
+        await asyncio.sleep(0.4)  # longer than anybody lets pass between two looks
+        go_on.set()
+        answers = await asyncio.gather(*following)
+        assert {answer.content for answer in answers} == {"1"}
+        assert numbered.calls == 2
+        await lease.release()
+
+
+async def test_who_gives_a_lease_up_does_not_wait_for_a_store_that_hangs(
+    machine: Machine, numbered: Numbered, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is given up behind the call all the same."""
+    go_on, released = asyncio.Event(), asyncio.Event()
+    release = RedisLease.release
+
+    async def slow(self: RedisLease) -> None:
+        await go_on.wait()
+        await release(self)
+        released.set()
+
+    monkeypatch.setattr(RedisLease, "release", slow)
+    async with machine(kind="redis", deadline=0.3) as one, machine(kind="redis") as other:
+        started = time.monotonic()
+        assert await number(one) == 0
+        assert time.monotonic() - started < 0.3 + 3.0
+        assert not released.is_set()
+        go_on.set()
+        async with asyncio.timeout(30):
+            await released.wait()
+        assert await number(other, max_age=0) == 1
 
 
 async def test_a_long_wait_uses_nothing_up(

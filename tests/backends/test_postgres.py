@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -19,6 +20,7 @@ from llmcache.backends import Backend, StoredEntry
 from llmcache.backends import _pg_database as database
 from llmcache.backends._pg_sql import Migration, migrations, statements
 from llmcache.backends.postgres import PostgresBackend
+from llmcache.cache.opening import open_backend
 from llmcache.errors import BackendUnavailableError, ConfigurationError
 from llmcache.testing import BackendTests
 from llmcache.testing.servers import PostgresServer
@@ -91,6 +93,67 @@ async def test_an_upgrade_that_fails_changes_nothing(
     await connection.close()
 
 
+async def test_an_upgrade_may_take_longer_than_a_statement(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As an index of a large table does; who starts meanwhile waits for it."""
+    slow = [*migrations(), Migration(9_000, "slow", "SELECT pg_sleep(1.5)")]
+    monkeypatch.setattr(database, "migrations", lambda: slow)
+    options: dict[str, Any] = {"statement_timeout": 0.5}
+    async with PostgresBackend(dsn, **options) as one, PostgresBackend(dsn, **options) as other:
+        applied = await asyncio.gather(one.upgrade(), other.upgrade())
+        assert sorted(map(len, applied)) == [0, len(slow)]
+        await one.put("default", [entry(1)])
+
+
+async def test_calls_go_on_while_an_upgrade_takes_long(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = [*migrations(), Migration(9_000, "slow", "SELECT pg_sleep(1.5)")]
+    monkeypatch.setattr(database, "migrations", lambda: slow)
+    async with PostgresBackend(dsn) as backend:
+        for _ in range(2):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.1):
+                    await backend.get("default", [key(1)])
+        await backend.put("default", [entry(1)])  # the same attempt ends well
+        assert (await backend.get("default", [key(1)]))[key(1)] == b"data"
+
+
+async def test_an_upgrade_says_who_is_in_the_way(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with PostgresBackend(dsn) as backend:
+        await backend.put("default", [entry(1)])
+    later = [*migrations(), Migration(9_000, "more", "ALTER TABLE llmcache.entries ADD more int")]
+    monkeypatch.setattr(database, "migrations", lambda: later)
+    holder = await asyncpg.connect(dsn, server_settings={"application_name": "report"})
+    async with holder.transaction():
+        await holder.fetch("SELECT key, 'hunter22' FROM llmcache.entries")
+        pid = await holder.fetchval("SELECT pg_backend_pid()")
+        async with PostgresBackend(dsn) as backend:
+            with pytest.raises(BackendUnavailableError) as caught:
+                await backend.open()
+            assert f"process {pid} (report, " in str(caught.value)
+            assert "hunter22" not in str(caught.value)
+    await holder.close()
+    async with PostgresBackend(dsn) as backend:
+        await backend.open()
+        assert (await backend.get("default", [key(1)]))[key(1)] == b"data"
+
+
+async def test_the_owner_of_the_schema_may_upgrade_it(dsn: str) -> None:
+    """Without the right to make another one."""
+    role = f"r{uuid.uuid4().hex}"
+    admin = await asyncpg.connect(dsn)
+    await admin.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'p'")
+    await admin.execute(f"CREATE SCHEMA llmcache AUTHORIZATION {role}")
+    scheme, _, rest = dsn.partition("://")
+    async with PostgresBackend(f"{scheme}://{role}:p@{rest.rpartition('@')[2]}") as backend:
+        assert len(await backend.upgrade()) == len(migrations())
+        await backend.open()
+    await admin.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+    await admin.close()
+
+
 async def test_the_command_upgrades_once(dsn: str) -> None:
     for expected in ([migration.number for migration in migrations()], []):
         command = ["db", "upgrade", "--pg-dsn", dsn, "--json"]
@@ -100,6 +163,34 @@ async def test_the_command_upgrades_once(dsn: str) -> None:
 
 
 # --- what cannot be -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"max_connections": 0},
+        {"max_connections": "x"},
+        {"max_connections": True},
+        {"max_connections": 2.5},
+        {"statement_cache_size": -1},
+        {"statement_timeout": 0},
+        {"statement_timeout": float("nan")},
+        {"statement_timeout": float("inf")},
+        {"statement_timeout": "10"},
+        {"max_bytes": -1},
+    ],
+    ids=str,
+)
+def test_a_number_that_cannot_be_is_refused_at_once(wrong: dict[str, Any]) -> None:
+    [name] = wrong
+    with pytest.raises(ConfigurationError, match=f"{name} must be a .*number"):
+        PostgresBackend("postgresql://localhost/db", **wrong)
+
+
+def test_a_missing_dsn_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PG_DSN", raising=False)
+    with pytest.raises(ConfigurationError, match=r"pg_dsn is missing.*PG_DSN"):
+        open_backend("pg")
 
 
 @pytest.mark.parametrize("dsn", [None, 5, "", "mysql://localhost/db", "localhost", "redis://x"])
@@ -204,6 +295,24 @@ async def test_a_pool_that_was_given_is_used_and_stays_open(dsn: str) -> None:
         assert await pool.fetchval(locks) == 0
 
 
+@pytest.mark.parametrize("most", [1, 2, 3])
+async def test_there_are_never_more_connections_than_were_allowed(dsn: str, most: int) -> None:
+    async with PostgresBackend(dsn, max_connections=most) as backend:
+        await backend.open()
+        counted = (
+            "SELECT count(*) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND backend_type = 'client backend'"
+        )
+
+        async def use(number: int) -> int:
+            await backend.put("default", [entry(number)])
+            await backend.get("default", [key(number)])
+            return int((await backend._database.fetch("count", counted))[0][0])
+
+        counts = await asyncio.gather(*(use(number) for number in range(40)))
+        assert max(counts) <= most
+
+
 async def test_without_prepared_statements(dsn: str) -> None:
     """As behind PgBouncer in transaction mode, for versions that know none."""
     async with PostgresBackend(dsn, statement_cache_size=0) as backend:
@@ -253,6 +362,17 @@ async def test_texts_that_postgres_cannot_hold_do_not_fail_a_write(
     strange = StoredEntry(key(1), b"data", "a\0b\ud800", ("t\0", "\udfff", "größe"))
     await postgres.put("default", [strange])
     assert (await postgres.get("default", [key(1)]))[key(1)] == b"data"
+
+
+async def test_a_fenced_write_that_is_made_again_is_not_late(postgres: PostgresBackend) -> None:
+    """Its connection was lost when it was stored, and before that was said."""
+    fence = await postgres.fence("default")
+    for _ in range(2):
+        assert await postgres.put_unless_newer("default", [entry(1)], fence=fence) == []
+    others = [entry(1, b"other"), entry(2, b"other")]
+    assert await postgres.put_unless_newer("default", others, fence=fence) == [key(1)]
+    found = await postgres.get("default", [key(1), key(2)])
+    assert found == {key(1): b"data", key(2): b"other"}
 
 
 async def test_two_batches_that_overlap_do_not_lock_each_other_out(

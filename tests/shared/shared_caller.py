@@ -2,8 +2,8 @@
 
     python shared_caller.py '{"base_url": …, "dsn": …, "redis_url": …, "collection": …, …}'
 
-It says `ready`. For each line `complete` or `stream` it asks so, all at once, and prints
-what came of it as JSON. Its number goes with every request, so that the upstream knows
+It says `ready`. For each line, which begins with `complete` or `stream`, it asks that, all at
+once, and prints what came of it as JSON. Its number goes with every request, so that the upstream knows
 whom to kill.
 """
 
@@ -43,8 +43,8 @@ def provider(asked: dict[str, Any]) -> OpenAIProvider:
 
 
 async def ask(provider: OpenAIProvider, how: str) -> CompletionResult:
-    """Return the answer to the question of this way of asking."""
-    if how == "complete":
+    """Return the answer to this question, in the way that is its first word."""
+    if how.startswith("complete"):
         return await provider.complete(how, cache_response=True)
     events = [event async for event in provider.stream(how, cache_response=True)]
     assert events[-1].type is StreamEventType.DONE

@@ -34,7 +34,7 @@ Make: TypeAlias = Callable[..., OpenAIProvider]
 
 _DEADLINE = 1.0
 # What a busy machine may add: this bounds stalls, it measures nothing.
-_SLACK = 10.0
+_SLACK = 3.0
 
 
 @pytest.fixture

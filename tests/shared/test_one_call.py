@@ -63,12 +63,23 @@ async def test_eight_processes_make_one_call(
             assert upstream.calls == number + 1
 
 
+async def _slowness(upstream: DemoUpstream, callers: list[Program], how: str) -> float:
+    """Return the seconds that the machine takes for a round in which nobody dies."""
+    upstream.latency = 0.1
+    started = time.monotonic()
+    for caller in callers:
+        caller.tell(f"{how} first")
+    told = await asyncio.gather(*(caller.told() for caller in callers))
+    return float(max(each["ended"] for each in told) - started)
+
+
 async def test_a_killed_leader_is_replaced_by_one(
     upstream: DemoUpstream, dsn: str, redis_server: RedisServer
 ) -> None:
     """Its lease runs out, and one of the others asks: nobody waits for ever, nobody pays twice."""
     async with _callers(upstream, dsn, redis_server, _LEASE) as callers:
         for how in _HOW:
+            slowness = await _slowness(upstream, callers, how)
             upstream.requests.clear()
             upstream.latency = 60.0
             for caller in callers:
@@ -85,5 +96,5 @@ async def test_a_killed_leader_is_replaced_by_one(
             told = await asyncio.gather(*(caller.told() for caller in callers))
             _check_paid_once(told)
             assert upstream.calls == 2
-            assert max(each["ended"] for each in told) - killed < 5 * (_LEASE + 1)
+            assert max(each["ended"] for each in told) - killed < _LEASE + 1 + slowness
         assert len(callers) == _PROCESSES - 2

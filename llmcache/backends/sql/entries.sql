@@ -41,7 +41,9 @@ WITH put AS (
         stored_at = now() - interval '1 microsecond',
         -- Drawn once the row is ours: the last writer has the highest.
         version = nextval('llmcache.versions')
-    WHERE $9::bigint IS NULL OR e.version <= $9
+    -- The same bytes: this very write, made again because the connection was lost after it. Of a
+    -- fence of 0, which replaces nothing at all, that may go unnoticed.
+    WHERE $9::bigint IS NULL OR e.version <= $9 OR ($9 > 0 AND e.data = excluded.data)
     RETURNING e.key, e.version, e.stored_at < now() AS replaced
 ), forgotten AS (
     DELETE FROM llmcache.uses AS u USING (
@@ -153,3 +155,10 @@ SELECT pg_try_advisory_lock(hashtextextended($1, 0));
 
 -- name: unlock
 SELECT pg_advisory_unlock(hashtextextended($1, 0));
+
+-- name: watch
+-- Of the session that holds locks: a machine that is gone says nothing, and the server should
+-- find that out in some fifteen seconds, not in two hours.
+SELECT set_config('tcp_keepalives_idle', '5', false),
+       set_config('tcp_keepalives_interval', '5', false),
+       set_config('tcp_keepalives_count', '2', false);
