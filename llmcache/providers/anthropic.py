@@ -23,9 +23,10 @@ from .anthropic_body import (
     count_body,
     messages_body,
 )
-from .anthropic_messages import MessagesCall, MessagesDialect
+from .anthropic_messages import MessagesDialect
 from .delivery import Delivery
 from .failures import snippet
+from .http_call import HTTPCall
 from .http_provider import API, HTTPProvider, ProviderOptions, check_texts
 from .outgoing import lowered
 
@@ -138,12 +139,12 @@ class AnthropicProvider(HTTPProvider):
                 raise InvalidResponseError(message, provider=self.name, status=reply.status)
         return count
 
-    def _call(self, messages: MessageInput, options: Mapping[str, Any]) -> MessagesCall:
+    def _call(self, messages: MessageInput, options: Mapping[str, Any]) -> HTTPCall:
         options = self._with_betas(options)
         body = self._body(messages, options)
         request = self._request("messages", self._endpoint, body, options)
         check_sampling(body, request.api.get(_VERSION))
-        return MessagesCall(request, self._dialect, self._travel(self._messages, options))
+        return HTTPCall(request, self._dialect, self._travel(self._messages, options))
 
     def _body(self, messages: MessageInput, options: Mapping[str, Any]) -> dict[str, Json]:
         model = self._model(options)

@@ -9,8 +9,7 @@ from typing import Any, Final
 from ..errors import InvalidResponseError
 from ..types import CompletionResult, Native, ToolCall, Usage
 from ..types._json import Json
-from .failures import embedded_error, error_from_json, snippet
-from .openai_chat_answer import MALFORMED
+from .failures import MALFORMED, embedded_error, error_from_json, snippet
 
 __all__ = ["KIND", "as_text", "input_text", "parse_message", "parse_usage", "refusal_text"]
 

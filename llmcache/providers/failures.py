@@ -37,6 +37,7 @@ from ..errors import (
 from ..types._json import Json
 
 __all__ = [
+    "MALFORMED",
     "embedded_error",
     "error_from_json",
     "error_from_response",
@@ -44,6 +45,16 @@ __all__ = [
     "retry_after",
     "snippet",
 ]
+
+MALFORMED: Final = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,  # orjson reads what is nested deeper than Python's stack
+    TypeError,
+    ValueError,
+)
+"""What reading JSON of a wrong shape raises."""
 
 _BY_STATUS: Final[Mapping[int, type[ProviderError]]] = {
     401: AuthenticationError,

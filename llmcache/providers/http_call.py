@@ -17,6 +17,7 @@ from .wire_events import streamed
 __all__ = ["Framing", "HTTPCall"]
 
 _STREAM: Final = FrozenDict({"stream": True})
+_DELIVERY: Final = frozenset({"stream", "stream_options"})
 
 
 class Framing(NamedTuple):
@@ -30,21 +31,30 @@ class Framing(NamedTuple):
     streamed: Mapping[str, Json] = _STREAM
     lines: bool = False
 
+    def whole_body(self, body: Mapping[str, Json]) -> dict[str, Json]:
+        """Return what asks for `body`'s answer in one piece, whatever `body` says of streams."""
+        asked = {name: value for name, value in body.items() if name not in _DELIVERY}
+        return {**asked, **self.whole}
+
+    def stream_body(self, body: Mapping[str, Json]) -> dict[str, Json]:
+        """Return what asks for `body`'s answer as a stream.
+
+        Raises:
+            InvalidRequestError: what `body` says of streams cannot be sent.
+        """
+        return {**body, **self.streamed}
+
 
 _USUAL: Final = Framing()
 
 
 class HTTPCall(NamedTuple):
-    """A completion: `request.body`, and the fields of `framing`, posted as `delivery` says.
-
-    `streaming` is where streams are asked for, where that is another place.
-    """
+    """A completion: `request.body`, asked for as `framing` says, posted as `delivery` does."""
 
     request: Request
     spoken: Dialect
     delivery: Delivery
     framing: Framing = _USUAL
-    streaming: Delivery | None = None
 
     @property
     def dialect(self) -> DiscreetDialect:
@@ -58,15 +68,14 @@ class HTTPCall(NamedTuple):
     async def send(self) -> Recording:
         """Return the complete answer."""
         with self._redaction():
-            reply = await self.delivery.post({**self.request.body, **self.framing.whole})
+            reply = await self.delivery.post(self.framing.whole_body(self.request.body))
         return Recording(body=reply.body, headers=reply.kept_headers, status=reply.status)
 
     async def stream(self) -> AsyncGenerator[WireEvent, None]:
         """Yield the answer's events as they arrive, with the seconds since the request was sent."""
-        delivery = self.streaming or self.delivery
-        body = {**self.request.body, **self.framing.streamed}
-        provider, lines = self.spoken.provider, self.framing.lines
-        events = streamed(delivery, body, self.request.body, provider, lines=lines)
+        asked = self.request.body
+        body, lines = self.framing.stream_body(asked), self.framing.lines
+        events = streamed(self.delivery, body, asked, self.spoken.provider, lines=lines)
         async with aclosing(events):
             async for event in events:
                 yield event

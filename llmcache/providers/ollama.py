@@ -17,6 +17,7 @@ from ..timeouts import Timeouts
 from ..types import CompletionResult, EmbeddingResult, MessageInput, StreamEvent
 from ..types._json import FrozenDict, Json
 from .delivery import Delivery
+from .embedding_call import EmbeddingCall
 from .http_call import Framing, HTTPCall
 from .http_provider import API, HTTPProvider, ProviderOptions, check_texts
 from .ollama_answer import CHAT, GENERATE, OllamaDialect, ollama_vectors
@@ -32,7 +33,6 @@ from .ollama_request import (
     generate_body,
     tagged,
 )
-from .openai_call import EmbeddingCall
 from .retry import Retry
 
 __all__ = ["OllamaProvider"]

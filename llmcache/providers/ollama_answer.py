@@ -24,10 +24,9 @@ from ..types import (
     Usage,
 )
 from ..types._json import FrozenDict, Json, freeze
-from .failures import snippet
+from .failures import MALFORMED, snippet
 from .http import HTTPReply
 from .json_dialect import JSONDialect, JSONStreamDecoder
-from .openai_chat_answer import MALFORMED
 from .openai_embeddings import recorded
 
 __all__ = ["CHAT", "GENERATE", "OLLAMA_KINDS", "OllamaDialect", "ollama_vectors"]

@@ -15,10 +15,9 @@ from ..errors import InvalidResponseError, ProviderError, StreamInterruptedError
 from ..timeouts import Timeouts
 from ..types._json import Json
 from .delivery import Delivery
-from .failures import embedded_error, error_from_json, snippet
+from .failures import MALFORMED, embedded_error, error_from_json, snippet
 from .http import HTTPReply
 from .ollama_request import tagged
-from .openai_chat_answer import MALFORMED
 from .retry import Retry
 from .wire_events import streamed
 

@@ -15,8 +15,10 @@ from ..types import CompletionResult, MessageInput
 from ..types._json import Json
 from .base import Call
 from .delivery import Delivery
+from .embedding_call import EmbeddingCall
+from .http_call import HTTPCall
 from .http_provider import API, HTTPProvider, ProviderOptions, check_texts
-from .openai_call import CompletionCall, EmbeddingCall
+from .openai_call import CHAT_FRAMING
 from .openai_chat import CHAT_OPTIONS, ChatDialect, chat_body
 from .openai_embeddings import EMBEDDING_OPTIONS, embedding_body, embedding_inputs
 from .openai_responses import RESPONSES_OPTIONS, ResponsesDialect, responses_body
@@ -93,7 +95,7 @@ class OpenAIProvider(HTTPProvider):
         self._embeddings = Delivery(self._transport, self._url("embeddings"), self._retry)
         self._embeddings_endpoint = normalize_endpoint(self._embeddings.url)
 
-    def _call(self, messages: MessageInput, options: Mapping[str, Any]) -> CompletionCall:
+    def _call(self, messages: MessageInput, options: Mapping[str, Any]) -> HTTPCall:
         chosen = options.get("use_responses_api")
         if chosen is not None:
             check_switch("use_responses_api", chosen)
@@ -107,14 +109,12 @@ class OpenAIProvider(HTTPProvider):
         dialect, count = self._dialect, body.get("n")
         if count is not None and isinstance(count, int) and count > 1:
             dialect = ChatDialect(self.name, count)
-        return CompletionCall(request, dialect, self._travel(self._chat, options))
+        return HTTPCall(request, dialect, self._travel(self._chat, options), CHAT_FRAMING)
 
-    def _responses_call(self, messages: MessageInput, options: Mapping[str, Any]) -> CompletionCall:
+    def _responses_call(self, messages: MessageInput, options: Mapping[str, Any]) -> HTTPCall:
         body = responses_body(self._model(options), messages, options)
         request = self._request("responses", self._responses_endpoint, body, options)
-        return CompletionCall(
-            request, self._responses_dialect, self._travel(self._responses, options)
-        )
+        return HTTPCall(request, self._responses_dialect, self._travel(self._responses, options))
 
     def _delivered(self, call: Call, result: CompletionResult) -> CompletionResult:
         if call.request.kind != "responses":

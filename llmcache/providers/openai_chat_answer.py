@@ -6,22 +6,13 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ..errors import InvalidResponseError
-from ..types import Choice, CompletionResult, Message, Role, ToolCall
+from ..types import Choice, CompletionResult, Message, Role
 from ..types._json import FrozenDict, Json, freeze
-from .failures import embedded_error, error_from_json, snippet
+from .failures import MALFORMED, embedded_error, error_from_json, snippet
+from .tools import tool_calls
 from .usage import parse_usage
 
-__all__ = ["MALFORMED", "parse_completion", "tool_calls"]
-
-MALFORMED: Final = (
-    ArithmeticError,
-    AttributeError,
-    LookupError,
-    RecursionError,  # orjson reads what is nested deeper than Python's stack
-    TypeError,
-    ValueError,
-)
-"""What reading JSON of a wrong shape raises."""
+__all__ = ["parse_completion"]
 
 
 def parse_completion(data: Json, raw: bytes, provider: str) -> CompletionResult:
@@ -105,17 +96,6 @@ def _reasoning(message: Mapping[str, Any]) -> str | None:
     if not details:
         return None
     return "".join(item.get("text") or item.get("summary") or "" for item in details) or None
-
-
-def tool_calls(message: Mapping[str, Any]) -> tuple[ToolCall, ...] | None:
-    """Return the calls of an assistant's message, a legacy `function_call` included."""
-    calls = message.get("tool_calls")
-    if calls:
-        return tuple(ToolCall.from_dict(call) for call in calls)
-    legacy = message.get("function_call")
-    if legacy and legacy.get("name"):
-        return (ToolCall("", legacy["name"], legacy.get("arguments") or ""),)
-    return None
 
 
 _EMPTY: Final = FrozenDict()

@@ -10,8 +10,8 @@ import orjson
 
 from ..types import StreamEvent, StreamEventType, ToolCallDelta
 from ..types._json import Json
-from .openai_chat_answer import tool_calls
 from .openai_chat_merge import joined, merge, merge_logprobs
+from .tools import tool_calls
 
 __all__ = ["StreamedChoice"]
 
