@@ -29,9 +29,9 @@ from ..types import (
 from ..types._json import decimal_text
 from .admission import Freshness, freshness, refusal
 from .control import CachePolicy, Control
-from .delivery import Answer, Delivery
 from .flight import Flight, StreamFlight
 from .guard import Budget
+from .labels import Answer, Labels
 from .recording import Recorder, close, drain, parse_entry, play
 from .store import Store
 from .tier import Held
@@ -59,7 +59,7 @@ class Maker:
         self,
         store: Store,
         policy: CachePolicy,
-        delivery: Delivery,
+        labels: Labels,
         *,
         flight_timeout: float,
         older_keys: Sequence[Callable[[Request, int], str]],
@@ -67,7 +67,7 @@ class Maker:
         """Arguments as the manager's."""
         self._store = store
         self._policy = policy
-        self._delivery = delivery
+        self._labels = labels
         self._flight_timeout = flight_timeout
         self._older_keys = tuple(older_keys)
 
@@ -179,7 +179,7 @@ class Maker:
         fence: int | None,
     ) -> Answer:
         """Store what admission lets in, and say what became of it."""
-        result, counters = await priced(made.result, call.dialect.provider), self._delivery.counters
+        result, counters = await priced(made.result, call.dialect.provider), self._labels.counters
         counters.misses += 1
         cost = None if result.usage is None else result.usage.total_cost
         reason = made.flaw or refusal(result, store_truncated=control.store_truncated)
@@ -206,7 +206,7 @@ class Maker:
             control.sample,
             stored=reason is None,
             reason=reason,
-            _reject=partial(self._delivery.reject, control.collection, entry),
+            _reject=partial(self._labels.reject, control.collection, entry),
         )
         return Answer(result, info, made.duration, cost)
 
