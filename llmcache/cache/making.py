@@ -17,6 +17,7 @@ from ..errors import ProviderError
 from ..keys import KEY_VERSION, Request, components
 from ..prices import priced
 from ..providers.base import Call
+from ..providers.failures import identified
 from ..types import (
     CacheEntry,
     CacheInfo,
@@ -93,7 +94,8 @@ class Maker:
             recording = await call.send()
             duration = time.monotonic() - started
             flight.answered = True
-            result = call.dialect.parse(recording.body or b"")
+            with identified(recording):
+                result = call.dialect.parse(recording.body or b"")
             made = _Made(recording, result, duration)
             return await self._keep(call, control, key, made, budget, got.fence)
 
@@ -125,20 +127,21 @@ class Maker:
         recorder = Recorder(self._store.codec.max_bytes)
         started = time.monotonic()
         stream = call.stream()
-        try:
-            async for wire in stream:
-                recorder.add(wire)
-                flight.publish(decoder.feed(wire))
-                if decoder.terminal:
-                    await drain(stream)
-                    break
-        finally:
-            await close(stream)
-        flaw = None if decoder.is_whole else "no terminal marker of the stream or of a choice"
+        with identified(stream):
+            try:
+                async for wire in stream:
+                    recorder.add(wire)
+                    flight.publish(decoder.feed(wire))
+                    if decoder.terminal:
+                        await drain(stream)
+                        break
+            finally:
+                await close(stream)
+            flaw = None if decoder.is_whole else "no terminal marker of the stream or of a choice"
+            result = decoder.finish()
         if recorder.overflown:
             flaw = "the stream is larger than max_entry_bytes"
-        result = decoder.finish()
-        return _Made(recorder.recording(), result, time.monotonic() - started, flaw)
+        return _Made(recorder.recording(stream), result, time.monotonic() - started, flaw)
 
     def _turn(
         self, call: Call, control: Control, key: str, budget: Budget

@@ -41,7 +41,7 @@ from .flight import Flight, Flights, StreamFlight
 from .guard import Budget
 from .labels import Answer, Labels
 from .making import Maker
-from .recording import live, play
+from .recording import live, play, whole
 from .savings import CacheStats
 from .store import Store
 from .tier import Held
@@ -158,8 +158,7 @@ class CacheManager(Upkeep):
         if reason is not None:
             _check_allowed(call, control, reason)
             _check_one(control, reason)
-            recording = await call.send()
-            result = call.dialect.parse(recording.body or b"")
+            result = await whole(call)
             return self._labels.bypassed(await priced(result, call.dialect.provider), reason)
         if control.samples is not None:
             return await self._samples(call, control, control.samples)

@@ -25,7 +25,7 @@ from .anthropic_body import (
 )
 from .anthropic_messages import MessagesDialect
 from .delivery import Delivery
-from .failures import snippet
+from .failures import identified, snippet
 from .http_call import HTTPCall
 from .http_provider import API, HTTPProvider, ProviderOptions, check_texts
 from .outgoing import lowered
@@ -130,13 +130,14 @@ class AnthropicProvider(HTTPProvider):
         delivery = self._travel(self._counting, given)
         with delivery.redaction(body):
             reply = await delivery.post(body)
-            try:
-                count = orjson.loads(reply.body)["input_tokens"]
-            except (ValueError, LookupError, TypeError):
-                count = None
-            if type(count) is not int:
-                message = f"not a number of tokens: {snippet(reply.body)}"
-                raise InvalidResponseError(message, provider=self.name, status=reply.status)
+            with identified(reply):
+                try:
+                    count = orjson.loads(reply.body)["input_tokens"]
+                except (ValueError, LookupError, TypeError):
+                    count = None
+                if type(count) is not int:
+                    message = f"not a number of tokens: {snippet(reply.body)}"
+                    raise InvalidResponseError(message, provider=self.name, status=reply.status)
         return count
 
     def _call(self, messages: MessageInput, options: Mapping[str, Any]) -> HTTPCall:

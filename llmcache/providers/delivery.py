@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..errors import ProviderError
 from ..stats import CallStats
 from ..timeouts import Timeouts
 from ..types._json import Json
+from .failures import NAMING_HEADERS
 from .http import HTTPReply, HTTPStream, HTTPTransport
 from .redaction import Redaction
 from .retry import Retry
@@ -37,6 +38,7 @@ class Delivery:
         reply = await self.transport.post(
             self.url, body, retry=self._tries(), headers=self.headers, timeout=self.timeout
         )
+        reply = replace(reply, headers=self._discreet(reply.headers))
         if self.stats is not None:
             self.stats.record_response(reply.headers)
         return reply
@@ -46,9 +48,19 @@ class Delivery:
         stream = await self.transport.stream(
             self.url, body, retry=self._tries(), headers=self.headers, timeout=self.timeout
         )
+        stream.headers = self._discreet(stream.headers)
         if self.stats is not None:
             self.stats.record_response(stream.headers)
         return stream
+
+    def _discreet(self, headers: Mapping[str, str]) -> Mapping[str, str]:
+        """Return a response's headers without a request id that repeats a credential: ids are kept."""
+        names = [name for name in NAMING_HEADERS if name in headers]
+        if not names:
+            return headers
+        redaction = self.redaction({})
+        hidden = {name for name in names if redaction.hides(headers[name])}
+        return {n: v for n, v in headers.items() if n.lower() not in hidden} if hidden else headers
 
     def _tries(self) -> Retry:
         if self.stats is None:

@@ -10,6 +10,7 @@ from ..keys import Request
 from ..types import Recording, Usage
 from ..types._json import Json, thaw
 from .delivery import Delivery
+from .failures import identified
 from .http import HTTPReply
 from .openai_embeddings import parse_vector, vector_recordings
 
@@ -43,7 +44,8 @@ class EmbeddingCall:
         body = {**self.body, "input": inputs[0] if self.is_single else inputs}
         with self.delivery.redaction(self.body):
             reply = await self.delivery.post(body)
-            return self.read(reply, inputs, self.provider)
+            with identified(reply):
+                return self.read(reply, inputs, self.provider)
 
     def parse(self, recording: Recording) -> tuple[tuple[float, ...], Usage | None, str | None]:
         """Return the vector, its share of the usage, and the model that made it."""

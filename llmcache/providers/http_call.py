@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from ..keys import Request
-from ..types import Recording, WireEvent
+from ..types import Recording
 from ..types._json import FrozenDict, Json
 from .base import Dialect
 from .delivery import Delivery
 from .redaction import DiscreetDialect, Redaction
-from .wire_events import streamed
+from .wire_events import EventStream
 
 __all__ = ["Framing", "HTTPCall"]
 
@@ -71,14 +70,15 @@ class HTTPCall(NamedTuple):
             reply = await self.delivery.post(self.framing.whole_body(self.request.body))
         return Recording(body=reply.body, headers=reply.kept_headers, status=reply.status)
 
-    async def stream(self) -> AsyncGenerator[WireEvent, None]:
-        """Yield the answer's events as they arrive, with the seconds since the request was sent."""
-        asked = self.request.body
-        body, lines = self.framing.stream_body(asked), self.framing.lines
-        events = streamed(self.delivery, body, asked, self.spoken.provider, lines=lines)
-        async with aclosing(events):
-            async for event in events:
-                yield event
+    def stream(self) -> EventStream:
+        """Return the answer's events as they arrive, with the seconds since the request was sent.
+
+        Raises:
+            InvalidRequestError: as `Framing.stream_body`.
+        """
+        asked, framing = self.request.body, self.framing
+        body, provider = framing.stream_body(asked), self.spoken.provider
+        return EventStream(self.delivery, body, asked, provider, lines=framing.lines)
 
     def _redaction(self) -> Redaction:
         return self.delivery.redaction(self.request.body)

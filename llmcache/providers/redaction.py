@@ -61,6 +61,11 @@ class Redaction:
         found = {*_in_address(self._url), *_in_fields(self._sources)}
         _clean(error, sorted(found, key=len, reverse=True))
 
+    def hides(self, text: str) -> bool:
+        """Return whether a credential is in `text`."""
+        found = {*_in_address(self._url), *_in_fields(self._sources)}
+        return _shown(text, found) != text
+
 
 class DiscreetDialect:
     """A dialect that reads the answers to one call, and whose errors pass its redaction.
