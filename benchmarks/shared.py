@@ -38,16 +38,11 @@ _GROUP: Final = "hit through a server, whole call"
 _TASKS: Final = 64
 _EACH: Final = 8
 _KEYS: Final = 1_000
-_OURS: Final = (
-    "redis",
-    "redis floor",
-    "postgres",
-    "postgres floor",
-    "postgres pool floor",
-    "redis tasks",
-    "redis tasks floor",
-    "postgres tasks",
-    "postgres tasks floor",
+_SERIES: Final = (
+    ("redis", "redis floor"),
+    ("redis tasks", "redis tasks floor"),
+    ("postgres", "postgres floor", "postgres pool floor"),
+    ("postgres tasks", "postgres tasks floor"),
 )
 _PEER: Final = "litellm-redis"
 
@@ -225,34 +220,65 @@ async def rows(options: Options) -> list[Row]:
 
 
 async def _calls(options: Options, upstream: PacedUpstream, urls: dict[str, str]) -> list[Row]:
-    rounds, calls = (12, 40) if options.quick else (80, 60)
-    workers: dict[str, Worker] = {}
-    failed: list[Row] = []
+    """Return the rows of whole calls; what is compared is alone in its rounds and its process.
+
+    As in a service, which has one backend: an interpreter that runs two has call sites that
+    know neither, and is measured a tenth slower.
+    """
+    environment = clean_environment(**urls)
+    found: list[Row] = []
+    for names in _SERIES:
+        async with _worker(sys.executable, "benchmarks.shared", environment) as worker:
+            turns = {name: await _prepared(worker, name, upstream.base_url) for name in names}
+            found += _rows(await _interleaved(turns, options))
+    if options.peers:
+        found.append(await _peer(options, upstream, urls))
+    return found
+
+
+async def _peer(options: Options, upstream: PacedUpstream, urls: dict[str, str]) -> Row:
+    """Return the row of LiteLLM beside our hit from Redis."""
+    environment = {**peers.environment(options.folder / "peers"), **urls}
+    ours = _worker(sys.executable, "benchmarks.shared", clean_environment(**urls))
     try:
-        ours = await Worker.start(sys.executable, "benchmarks.shared", clean_environment(**urls))
-        for name in _OURS:
-            workers[name] = ours
-            await ours.ask("prepare", name, base_url=upstream.base_url, folder=".")
-        if options.peers:
-            environment = {**peers.environment(options.folder / "peers"), **urls}
-            worker = await Worker.start(
-                peers.install(), "benchmarks.peer_worker", environment, quiet=True
-            )
-            workers[_PEER] = worker
-            try:
-                await worker.ask("prepare", _PEER, base_url=upstream.base_url, folder=".")
-            except RuntimeError as error:
-                await workers.pop(_PEER).close()
-                failed.append(failed_row(_GROUP, "LiteLLM, Redis", error))
-        samples = await interleave(
-            {name: _turn(worker, name) for name, worker in workers.items()},
-            rounds=rounds,
-            calls=calls,
-        )
-        return [*_rows(samples), *failed]
+        theirs = _worker(peers.install(), "benchmarks.peer_worker", environment, quiet=True)
+        async with ours as worker, theirs as peer:
+            turns = {
+                "redis": await _prepared(worker, "redis", upstream.base_url),
+                _PEER: await _prepared(peer, _PEER, upstream.base_url),
+            }
+            samples = await _interleaved(turns, options)
+    except RuntimeError as error:
+        return failed_row(_GROUP, "LiteLLM, Redis", error)
+    return row_of(
+        samples,
+        _PEER,
+        group=_GROUP,
+        title="LiteLLM, Redis: await acompletion()",
+        against="redis",
+        against_title="llmcache, from Redis",
+        bar=Bar("ratio", ">=", 3),
+    )
+
+
+@asynccontextmanager
+async def _worker(*arguments: Any, quiet: bool = False) -> AsyncIterator[Worker]:
+    worker = await Worker.start(*arguments, quiet=quiet)
+    try:
+        yield worker
     finally:
-        for worker in set(workers.values()):
-            await worker.close()
+        await worker.close()
+
+
+async def _prepared(worker: Worker, name: str, base_url: str) -> Turn:
+    """Let `worker` make a subject ready; return its turn."""
+    await worker.ask("prepare", name, base_url=base_url, folder=".")
+    return _turn(worker, name)
+
+
+async def _interleaved(turns: dict[str, Turn], options: Options) -> Rounds:
+    rounds, calls = (12, 40) if options.quick else (80, 60)
+    return await interleave(turns, rounds=rounds, calls=calls)
 
 
 def _turn(worker: Worker, name: str) -> Turn:
@@ -268,55 +294,42 @@ def _turn(worker: Worker, name: str) -> Turn:
 
 
 def _rows(samples: Rounds) -> list[Row]:
-    row = partial(row_of, samples, group=_GROUP)
-    found = [
-        row(
-            "redis",
-            title="llmcache, pg_redis, from Redis (memory_bytes=0)",
-            against="redis floor",
-            bar=Bar("ratio", "<=", 1.35),
-        ),
-        row("redis floor", title="floor: key + redis-py GET + zstd + orjson.loads"),
-        row(
-            "postgres",
-            title="llmcache, pg, from Postgres (memory_bytes=0)",
-            against="postgres floor",
-            bar=Bar("ratio", "<=", 1.35),
-        ),
-        row("postgres floor", title="floor: the same + asyncpg SELECT, one connection"),
-        row(
-            "postgres pool floor",
-            title="the same through asyncpg's pool",
-            against="postgres",
-            against_title="llmcache, pg",
-        ),
-        row(
-            "redis tasks",
-            title=f"llmcache, Redis, {_TASKS} tasks at once, per hit",
-            against="redis tasks floor",
-            bar=Bar("ratio", "<=", 1.25),
-            note="1.25 x the time is 20 % less throughput",
-        ),
-        row("redis tasks floor", title=f"floor: {_TASKS} tasks with one redis-py client"),
-        row(
-            "postgres tasks",
-            title=f"llmcache, Postgres, {_TASKS} tasks at once, per hit",
-            against="postgres tasks floor",
-            bar=Bar("ratio", "<=", 1.25),
-        ),
-        row("postgres tasks floor", title=f"floor: {_TASKS} tasks with one asyncpg pool"),
-    ]
-    if _PEER in samples:
-        found.append(
-            row(
-                _PEER,
-                title="LiteLLM, Redis: await acompletion()",
-                against="redis",
-                against_title="llmcache, from Redis",
-                bar=Bar("ratio", ">=", 3),
-            )
-        )
-    return found
+    """Return the rows of one series."""
+    return [row_of(samples, name, group=_GROUP, **_ROWS[name]) for name in samples]
+
+
+_ROWS: Final[dict[str, dict[str, Any]]] = {
+    "redis": {
+        "title": "llmcache, pg_redis, from Redis (memory_bytes=0)",
+        "against": "redis floor",
+        "bar": Bar("ratio", "<=", 1.35),
+    },
+    "redis floor": {"title": "floor: key + redis-py GET + zstd + orjson.loads"},
+    "redis tasks": {
+        "title": f"llmcache, Redis, {_TASKS} tasks at once, per hit",
+        "against": "redis tasks floor",
+        "bar": Bar("ratio", "<=", 1.25),
+        "note": "1.25 x the time is 20 % less throughput",
+    },
+    "redis tasks floor": {"title": f"floor: {_TASKS} tasks with one redis-py client"},
+    "postgres": {
+        "title": "llmcache, pg, from Postgres (memory_bytes=0)",
+        "against": "postgres floor",
+        "bar": Bar("ratio", "<=", 1.35),
+    },
+    "postgres floor": {"title": "floor: the same + asyncpg SELECT, one connection"},
+    "postgres pool floor": {
+        "title": "the same through asyncpg's pool",
+        "against": "postgres",
+        "against_title": "llmcache, pg",
+    },
+    "postgres tasks": {
+        "title": f"llmcache, Postgres, {_TASKS} tasks at once, per hit",
+        "against": "postgres tasks floor",
+        "bar": Bar("ratio", "<=", 1.25),
+    },
+    "postgres tasks floor": {"title": f"floor: {_TASKS} tasks with one asyncpg pool"},
+}
 
 
 # --- batches ------------------------------------------------------------------------------------

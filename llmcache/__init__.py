@@ -67,6 +67,8 @@ if TYPE_CHECKING:
     from .providers.connections import close_all as close_all
     from .providers.measured import MeasuredStream as MeasuredStream
     from .providers.ollama import OllamaProvider as OllamaProvider
+    from .providers.ollama_models import ModelPull as ModelPull
+    from .providers.ollama_models import PullProgress as PullProgress
     from .providers.openai import OpenAIProvider as OpenAIProvider
     from .providers.registry import ProviderRegistry as ProviderRegistry
     from .providers.registry import get_provider as get_provider
@@ -144,6 +146,7 @@ _HOMES = {
     "MessageInput": "types",
     "MissingExtraError": "errors",
     "ModelProfile": "models",
+    "ModelPull": "providers.ollama_models",
     "ModelRegistry": "models",
     "Native": "types",
     "NotFoundError": "errors",
@@ -155,6 +158,7 @@ _HOMES = {
     "Provider": "providers.base",
     "ProviderError": "errors",
     "ProviderRegistry": "providers.registry",
+    "PullProgress": "providers.ollama_models",
     "QuotaExceededError": "errors",
     "RateLimitError": "errors",
     "RedisBackend": "backends.redis",
@@ -229,6 +233,7 @@ __all__ = [
     "MessageInput",
     "MissingExtraError",
     "ModelProfile",
+    "ModelPull",
     "ModelRegistry",
     "Native",
     "NotFoundError",
@@ -240,6 +245,7 @@ __all__ = [
     "Provider",
     "ProviderError",
     "ProviderRegistry",
+    "PullProgress",
     "QuotaExceededError",
     "RateLimitError",
     "RedisBackend",

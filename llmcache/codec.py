@@ -152,6 +152,11 @@ class Codec:
             self._compressors[dictionary.id] = _compressor(dictionary)
             self._decompressors[dictionary.id] = _decompressor(dictionary)
 
+    def discard(self, dictionary_id: int) -> None:
+        """Forget a dictionary, if it is known; entries that name it need it added anew."""
+        self._compressors.pop(dictionary_id, None)
+        self._decompressors.pop(dictionary_id, None)
+
     def can_open(self, data: bytes) -> bool:
         """Return whether the dictionary that a frame names, if any, was added."""
         # This is asked for every entry of every read.

@@ -18,7 +18,7 @@
         ├── NotFoundError                        404
         ├── ConflictError                        409
         ├── RateLimitError                       429
-        │   └── QuotaExceededError               429 that no waiting will cure
+        │   └── QuotaExceededError               402, and 429 that no waiting will cure
         ├── ServerError                          5xx
         │   └── OverloadedError                  503, 529
         ├── ConnectionFailedError (ConnectionError)
@@ -160,8 +160,8 @@ class UnreadableEntryError(BackendError):
 class ProviderError(LLMCacheError):
     """The provider failed, after the configured attempts.
 
-    `status` is the HTTP status (`None` when no response arrived), `code` the
-    provider's own error code, `retry_after` the seconds it asked to wait, and
+    `status` is the HTTP status (`None` when no response arrived; also `status_code`),
+    `code` the provider's own error code, `retry_after` the seconds it asked to wait, and
     `retryable` whether another attempt may succeed without a change.
     """
 
@@ -185,6 +185,11 @@ class ProviderError(LLMCacheError):
         self.request_id = request_id
         self.retry_after = retry_after
         self.retryable = retryable
+
+    @property
+    def status_code(self) -> int | None:
+        """`status`, by the name that it has in the vendors' SDKs."""
+        return self.status
 
 
 class BadRequestError(ProviderError):

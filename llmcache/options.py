@@ -127,6 +127,8 @@ class CompletionOptions(ControlOptions, TransportOptions, total=False):
     prompt_cache_options: Mapping[str, Any] | None
     prompt_cache_retention: str | None
     stream_options: Mapping[str, Any] | None
+    """A chat stream is asked for its usage; `{"include_usage": False}` leaves that out, and stores
+    the stream only where the server gives its usage unasked."""
     think: bool | str | None
     """Ollama: whether the model thinks first, or how hard (`low`, `medium`, `high`)."""
     format: Any

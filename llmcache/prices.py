@@ -82,7 +82,7 @@ def find_price(
     `provider` is one of the list's (`openai`, `anthropic`, `groq`, `openrouter`,
     `azure` …) or the host of a server that the list knows. `served` tells another
     price than the usual one: `{"processing": "batch"}`, `{"service_tier": "flex"}`.
-    Fees of a provider's own tools are not in it.
+    Fees of a provider's own tools are not in it: `usage` does not count searches.
     """
     if not provider or not _has_prices():
         return None

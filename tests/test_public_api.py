@@ -35,6 +35,7 @@ stream_to_string
 GPT5 GPT5Mini GPT5Nano GPT5Point1 GPT5Point2 ModelProfile ModelRegistry
 TextEmbedding3Large TextEmbedding3Small TokenCount count_tokens
 CallStats MeasuredStream
+ModelPull PullProgress
 """.split()
 
 # The suites for other people's tests need what only tests install; all of it is installed here.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Generic, TypeVar
 
@@ -15,7 +16,9 @@ class LoopBound(Generic[T]):
     """A value for the running loop.
 
     What another loop left behind is dropped, not closed: its connections can only
-    be closed by the loop that is gone, and go with it.
+    be closed by the loop that is gone, and go with it. What the process that this one was
+    forked from goes on using is kept: connections that are dropped take themselves out of
+    the kernel's list of what is waited for, which the two processes share.
     """
 
     def __init__(self, make: Callable[[], T]) -> None:
@@ -23,12 +26,17 @@ class LoopBound(Generic[T]):
         self._make = make
         self._loop: asyncio.AbstractEventLoop | None = None
         self._value: T | None = None
+        self._process = os.getpid()
+        self._parents: list[T] = []
 
     def get(self) -> T:
         """Return the value of the running loop."""
         loop = asyncio.get_running_loop()
         value = self._value
         if value is None or loop is not self._loop:
+            if value is not None and self._process != os.getpid():
+                self._parents.append(value)
+            self._process = os.getpid()
             value = self._value = self._make()
             self._loop = loop
         return value

@@ -16,7 +16,7 @@ import contextlib
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Collection, Generator, Iterable, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -38,6 +38,8 @@ _SAME_TIME: Final = 5.0
 _CLOCK_EVERY: Final = 60.0
 _MOST_TOLD: Final = 1_000
 _MOST_CHANGED: Final = 10_000
+_MEET_EVERY: Final = 30.0
+_MOST_COLLECTIONS: Final = 1_000
 
 
 class _Known:
@@ -51,6 +53,11 @@ class _Known:
         self.checking: asyncio.Task[None] | None = None
         self.following: asyncio.Task[None] | None = None
         self.bells: dict[str, set[asyncio.Event]] = {}
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether somebody waits for news or for the store's answer."""
+        return bool(self.bells) or (self.checking is not None and not self.checking.done())
 
     def note(self, revision: int) -> None:
         """Note a revision that the news have told, and so those that follow on the known one."""
@@ -88,6 +95,8 @@ class Coherence:
         """How the news name what this process wrote: it need not forget that."""
         self.next_look: dict[str, float] = {}
         """When a hit in memory has to ask `may_serve`, by collection; absent: always."""
+        self.meet_at: dict[str, float] = {}
+        """When a collection is to be met again, by `meet`; who was met longest ago comes first."""
         self.moment = 0
         """Rises with every change; see `may_hold`."""
         self._changed_at: OrderedDict[Place, int] = OrderedDict()
@@ -106,6 +115,47 @@ class Coherence:
         self._background = background
         self._known: dict[str, _Known] = {}
         self._following: set[asyncio.Task[None]] = set()
+
+    # --- which collections are known ------------------------------------------------------------
+
+    async def meet(self, collection: str, budget: Budget) -> Collection[str]:
+        """Learn a collection's revision and clock before its first entry is held or made.
+
+        And from time to time again, since clocks are set; what memory may serve is
+        asked where memory serves it. Returns the collections that were forgotten for it.
+        """
+        now = time.monotonic()
+        if now < self.meet_at.get(collection, 0.0):
+            return ()
+        self.meet_at.pop(collection, None)
+        self.meet_at[collection] = now + _MEET_EVERY
+        gone = self._make_room() if len(self.meet_at) > _MOST_COLLECTIONS else ()
+        await self.confirm(collection, budget)
+        return gone
+
+    def knows(self, collection: str) -> bool:
+        """Return whether a collection was met and is not forgotten: memory may hold of it."""
+        return collection in self._known
+
+    def _make_room(self) -> set[str]:
+        """Forget the half of the collections that were met longest ago; memory holds nothing of them.
+
+        A collection for each user is a use like any other: what is kept of one, its task that
+        listens above all, must not be kept for ever. Those where something is under way stay.
+        """
+        half = list(self.meet_at)[: _MOST_COLLECTIONS // 2]
+        gone = {name for name in half if not self._of(name).is_busy}
+        for name in gone:
+            following = self._known.pop(name).following
+            if following is not None and own_tasks([following]):
+                following.cancel()
+            for moments in (self.meet_at, self.next_look, self._emptied_at):
+                moments.pop(name, None)
+        self._tier.forget(lambda name, _: name in gone)
+        # What is being read now may change unseen: it is not held.
+        self.moment += 1
+        self._forgotten = self.moment
+        return gone
 
     # --- what memory may serve ------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterable
 from itertools import chain
 from typing import Final
 
@@ -25,6 +26,8 @@ _log = logging.getLogger("llmcache")
 # The nth dictionary of a collection is trained when this process has stored so many entries.
 _TRAIN_AFTER: Final = (64, 1_024)
 _LARGEST_SAMPLE: Final = 16 * 2**10
+# Of all collections together: the fewest entries of the largest size, and as much again.
+_MOST_SAMPLES: Final = 32 * 2**20
 _PATIENCE: Final = 10.0
 
 
@@ -36,9 +39,10 @@ class Dictionaries:
         self._store = backend if isinstance(backend, SupportsDictionaries) else None
         self._codec = codec
         self._guard = guard
-        self._current: dict[str, int] = {}
+        self._ids: dict[str, list[int]] = {}
         self._trained: dict[str, int] = {}
         self._samples: dict[str, list[Parts]] = {}
+        self._sampled = 0
         base = _base_dictionary.load()
         codec.add(base)
         self._base = base.id
@@ -47,7 +51,7 @@ class Dictionaries:
         """Learn the collection's dictionaries; the newest is used from now on."""
         store = self._store
         if store is None:
-            self._current.setdefault(collection, self._base)
+            self._ids.setdefault(collection, [])
             return
         found = await self._guard.run(
             "dictionaries", lambda: store.dictionaries(collection), budget, None
@@ -57,14 +61,29 @@ class Dictionaries:
         known = [Dictionary(data) for data in found]
         for dictionary in known:
             self._codec.add(dictionary)
-        self._current[collection] = known[-1].id if known else self._base
+        self._ids[collection] = [dictionary.id for dictionary in known]
         self._trained[collection] = len(known)
 
     async def current(self, collection: str, budget: Budget) -> int:
         """Return the id of the dictionary to compress with."""
-        if collection not in self._current:
+        if collection not in self._ids:
             await self.load(collection, budget)
-        return self._current.get(collection, self._base)
+        ids = self._ids.get(collection)
+        return ids[-1] if ids else self._base
+
+    def forget(self, collections: Iterable[str]) -> None:
+        """Forget what is known of `collections`; entries that name their dictionaries have them loaded."""
+        named: set[int] = set()
+        for collection in collections:
+            named.update(self._ids.pop(collection, ()))
+            self._trained.pop(collection, None)
+            self._drop_samples(collection)
+        # A copied collection has the dictionaries of the one that it was copied from.
+        for number in named.difference([self._base], *self._ids.values()):
+            self._codec.discard(number)
+
+    def _drop_samples(self, collection: str) -> None:
+        self._sampled -= sum(map(_size, self._samples.pop(collection, ())))
 
     async def learn(self, collection: str, parts: Parts) -> None:
         """Keep an entry's parts as samples; with enough entries, train and keep a dictionary."""
@@ -72,12 +91,15 @@ class Dictionaries:
         if self._store is None or trained is None or trained >= len(_TRAIN_AFTER):
             return
         samples = self._samples.setdefault(collection, [])
-        if len(parts.answer) + len(parts.request) <= _LARGEST_SAMPLE:
+        if _size(parts) <= _LARGEST_SAMPLE:
             samples.append(parts)
+            self._sampled += _size(parts)
+        while self._sampled > _MOST_SAMPLES:
+            self._drop_samples(next(iter(self._samples)))
         if len(samples) < _TRAIN_AFTER[trained]:
             return
         # What comes in while this one trains begins the next collection of samples.
-        self._samples[collection] = []
+        self._drop_samples(collection)
         # Another process may have trained meanwhile: one dictionary is enough.
         await self.load(collection, Budget(_PATIENCE))
         if self._trained.get(collection) == trained:
@@ -102,6 +124,10 @@ class Dictionaries:
         if not await self._guard.run("put_dictionary", keep, Budget(_PATIENCE), default=False):
             return False
         self._codec.add(dictionary)
-        self._current[collection] = dictionary.id
+        self._ids.setdefault(collection, []).append(dictionary.id)
         self._trained[collection] = self._trained.get(collection, 0) + 1
         return True
+
+
+def _size(parts: Parts) -> int:
+    return len(parts.answer) + len(parts.request)

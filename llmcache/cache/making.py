@@ -137,8 +137,10 @@ class Maker:
                         break
             finally:
                 await close(stream)
-            flaw = None if decoder.is_whole else "no terminal marker of the stream or of a choice"
             result = decoder.finish()
+        flaw = None if decoder.is_whole else "no terminal marker of the stream or of a choice"
+        if flaw and decoder.terminal and result.usage is None:
+            flaw += ", or no usage because the call asked for none"
         if recorder.overflown:
             flaw = "the stream is larger than max_entry_bytes"
         return _Made(recorder.recording(stream), result, time.monotonic() - started, flaw)

@@ -36,7 +36,6 @@ Parse = Callable[[CacheEntry], CompletionResult | None]
 """Reads an entry's recording; raises `ProviderError` when it is not what it should be."""
 
 _MOST_PENDING: Final = 1_000
-_MEET_EVERY: Final = 30.0
 
 
 class Store:
@@ -64,7 +63,7 @@ class Store:
         timing = {"seconds": coherence, "background": background_timeout}
         self.coherence = Coherence(backend, self.guard, self.tier, self._tasks, **timing)
         self._next_look = self.coherence.next_look
-        self._meet_at: dict[str, float] = {}
+        self._meet_at = self.coherence.meet_at
         self.uses = Uses(backend, self.guard, self._tasks, seconds=background_timeout)
         self._note_use = self.uses.note
 
@@ -105,15 +104,10 @@ class Store:
     # --- reading ------------------------------------------------------------------------------
 
     async def meet(self, collection: str, budget: Budget) -> None:
-        """Learn a collection's revision and clock before its first entry is held or made.
-
-        And from time to time again, since clocks are set; what memory may serve is
-        asked where memory serves it.
-        """
-        now = time.monotonic()
-        if now >= self._meet_at.get(collection, 0.0):
-            self._meet_at[collection] = now + _MEET_EVERY
-            await self.coherence.confirm(collection, budget)
+        """Learn a collection's revision and clock before its first entry is held or made."""
+        gone = await self.coherence.meet(collection, budget)
+        if gone:
+            self.dictionaries.forget(gone)
 
     async def find(
         self, collection: str, keys: Sequence[str], parse: Parse, budget: Budget
@@ -223,7 +217,7 @@ class Store:
             return str(error)
         if fence is None:
             self.coherence.changed(collection, [held.entry.key for held in helds])
-            for held in helds:
+            for held in helds if self.coherence.knows(collection) else ():
                 self.tier.put((collection, held.entry.key), held)
         if len(self._tasks) >= _MOST_PENDING:
             reason = "too many writes are waiting for the store"
@@ -263,7 +257,8 @@ class Store:
         for held in helds:
             place = (collection, held.entry.key)
             self.tier.discard(place)
-            if place[1] not in (late or ()) and self.coherence.may_hold(*place, since):
+            is_ours = place[1] not in (late or ()) and self.coherence.knows(collection)
+            if is_ours and self.coherence.may_hold(*place, since):
                 self.tier.put(place, held)
         self.coherence.changed(collection, keys)
         if late is None:

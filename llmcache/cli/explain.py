@@ -13,6 +13,7 @@ from .asking import Kind, request_for
 from .inspect import unknown_collection
 from .opening import AsJson, CacheDir, with_cache
 from .parsing import request_of
+from .places import CachePlace
 
 if TYPE_CHECKING:
     from ..cache import CacheManager
@@ -48,6 +49,7 @@ def explain(  # noqa: PLR0913 - a command's options
         str | None, typer.Option(metavar="NAME", help="Where to look. [default: default]")
     ] = None,
     cache_dir: CacheDir = None,
+    cache: CachePlace = None,
     as_json: AsJson = False,
 ) -> None:
     """Say whether a request is stored, and why not.
@@ -69,7 +71,7 @@ def explain(  # noqa: PLR0913 - a command's options
         until = None if entry is None else entry.expires_at
         return found, place, until is not None and until <= time.time()
 
-    found, place, expired = with_cache(cache_dir, work)
+    found, place, expired = with_cache(cache_dir, work, place=cache)
     about = {"kind": asked.value, "collection": place, "bypass": _bypass(asked, body)}
     _put_explanation(found, about, expired=expired, as_json=as_json)
     if not found.stored:

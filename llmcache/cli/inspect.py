@@ -10,7 +10,7 @@ import typer
 from ..errors import ConfigurationError
 from . import output, reading
 from .opening import AsJson, CacheDir, Collection, with_cache
-from .places import cache_folder
+from .places import CachePlace, cache_folder, parse_place
 
 if TYPE_CHECKING:
     from ..backends.base import EntryInfo
@@ -23,14 +23,16 @@ _SHOWN_DIGITS: Final = 15
 _CANDIDATES: Final = 5
 
 
-def stats(*, cache_dir: CacheDir = None, as_json: AsJson = False) -> None:
+def stats(*, cache_dir: CacheDir = None, cache: CachePlace = None, as_json: AsJson = False) -> None:
     """Count what the cache holds, by collection."""
 
     async def work(manager: CacheManager) -> Any:
         return await manager.stats()
 
-    found = with_cache(cache_dir, work)
-    folder = str(cache_folder(cache_dir))
+    found = with_cache(cache_dir, work, place=cache)
+    # A place may hold a password: of one that is no folder, the kind is enough.
+    kind, folder = ("fs", cache_dir) if cache is None else parse_place(cache)[:2]
+    named = {"folder": str(cache_folder(folder))} if kind == "fs" else {"cache": kind}
     if as_json:
         collections = {
             name: {"entries": number, "bytes": size}
@@ -38,7 +40,8 @@ def stats(*, cache_dir: CacheDir = None, as_json: AsJson = False) -> None:
         }
         output.put_json(
             {
-                "cache_dir": folder,
+                "cache_dir": named.get("folder"),
+                "cache": kind,
                 "entries": found.entries,
                 "bytes": found.bytes,
                 "quarantined": found.quarantined,
@@ -57,7 +60,7 @@ def stats(*, cache_dir: CacheDir = None, as_json: AsJson = False) -> None:
     output.put()
     output.fields(
         {
-            "folder": folder,
+            **named,
             "last used": _when(found.newest_use),
             "longest unused": _when(found.oldest_use),
             "set aside": f"{found.quarantined} damaged" if found.quarantined else None,
@@ -71,13 +74,14 @@ def _when(moment: float | None) -> str | None:
     )
 
 
-def list_entries(
+def list_entries(  # noqa: PLR0913 - a command's options
     *,
     collection: Collection = None,
     tag: Annotated[str | None, typer.Option(help="Only entries with this tag.")] = None,
     model: Annotated[str | None, typer.Option(help="Only this model's, asked or answered.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="How many, the newest first.")] = 20,
     cache_dir: CacheDir = None,
+    cache: CachePlace = None,
     as_json: AsJson = False,
 ) -> None:
     """List entries, newest first."""
@@ -88,7 +92,7 @@ def list_entries(
             await unknown_collection(manager, collection)
         return found
 
-    found = with_cache(cache_dir, work)
+    found = with_cache(cache_dir, work, place=cache)
     if found.unreadable:
         output.note(f"{found.unreadable} entries cannot be read; `llmcache verify` says why")
     if as_json:

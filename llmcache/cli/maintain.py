@@ -13,6 +13,7 @@ from . import output
 from .inspect import one_entry, unknown_collection
 from .opening import AsJson, CacheDir, Collection, with_cache
 from .parsing import option, parse_duration, parse_size
+from .places import CachePlace
 
 if TYPE_CHECKING:
     from ..cache import CacheManager
@@ -28,6 +29,7 @@ def prune(
     ] = None,
     collection: Collection = None,
     cache_dir: CacheDir = None,
+    cache: CachePlace = None,
     as_json: AsJson = False,
 ) -> None:
     """Remove what is past its time; shrink to a size.
@@ -42,7 +44,7 @@ def prune(
             await unknown_collection(manager, collection)
         return report
 
-    report = with_cache(cache_dir, work)
+    report = with_cache(cache_dir, work, place=cache)
     if as_json:
         output.put_json(asdict(report))
         return
@@ -73,6 +75,7 @@ def invalidate(  # noqa: PLR0913 - a command's options
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     cache_dir: CacheDir = None,
+    cache: CachePlace = None,
     as_json: AsJson = False,
 ) -> None:
     """Remove the entries that match everything given.
@@ -103,7 +106,7 @@ def invalidate(  # noqa: PLR0913 - a command's options
             await unknown_collection(manager, collection)
         return removed
 
-    removed = with_cache(cache_dir, work)
+    removed = with_cache(cache_dir, work, place=cache)
     if as_json:
         output.put_json({"removed": removed})
     else:
@@ -132,6 +135,7 @@ def verify(
     ] = False,
     collection: Collection = None,
     cache_dir: CacheDir = None,
+    cache: CachePlace = None,
     as_json: AsJson = False,
 ) -> None:
     """Read every entry and check that it is sound.
@@ -145,7 +149,7 @@ def verify(
             await unknown_collection(manager, collection)
         return report
 
-    report = with_cache(cache_dir, work)
+    report = with_cache(cache_dir, work, place=cache)
     if as_json:
         problems = [
             {"collection": name, "key": key, "reason": reason}

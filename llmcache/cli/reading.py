@@ -111,6 +111,7 @@ def answer_of(entry: CacheEntry) -> Answer:
     """Return the answer in an entry; `problem` where this version does not understand it."""
     from ..cache.recording import parse_entry  # noqa: PLC0415 - `--help` needs no parser
     from ..errors import LLMCacheError  # noqa: PLC0415 - as above
+    from ..providers.anthropic_messages import MessagesDialect  # noqa: PLC0415 - as above
     from ..providers.ollama_answer import OLLAMA_KINDS, OllamaDialect  # noqa: PLC0415 - as above
     from ..providers.openai_chat import ChatDialect  # noqa: PLC0415 - as above
     from ..providers.openai_embeddings import parse_vector  # noqa: PLC0415 - as above
@@ -121,6 +122,7 @@ def answer_of(entry: CacheEntry) -> Answer:
             vector, usage, _ = parse_vector(entry.recording.body or b"", "stored")
             return Answer(dimensions=len(vector), usage=usage)
         spoken: list[Dialect] = [ChatDialect("stored"), ResponsesDialect("stored")]
+        spoken.append(MessagesDialect("stored"))
         spoken += [OllamaDialect(kind, "stored") for kind in OLLAMA_KINDS]
         for dialect in spoken:
             if entry.kind == dialect.kind:

@@ -14,6 +14,7 @@ from ..errors import ConfigurationError
 from . import output, reading
 from .inspect import listed, one_entry
 from .opening import AsJson, CacheDir, Collection, with_cache
+from .places import CachePlace
 
 if TYPE_CHECKING:
     from ..backends.base import EntryInfo
@@ -29,6 +30,7 @@ def show(
     raw: Annotated[bool, typer.Option("--raw", help="Print what the provider sent.")] = False,
     collection: Collection = None,
     cache_dir: CacheDir = None,
+    cache: CachePlace = None,
     as_json: AsJson = False,
 ) -> None:
     """Show one entry: request, answer, and what is known."""
@@ -37,7 +39,7 @@ def show(
         info = await one_entry(manager, key, collection)
         return None if info is None else (info, await reading.load(manager, info))
 
-    found = with_cache(cache_dir, work)
+    found = with_cache(cache_dir, work, place=cache)
     if found is None:
         output.fail(f"no entry whose key begins with {key!r}")
         raise typer.Exit(1)

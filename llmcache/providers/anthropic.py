@@ -71,7 +71,7 @@ class AnthropicProvider(HTTPProvider):
 
         Args:
             model: the default model's name, or a model profile.
-            api_key: defaults to `ANTHROPIC_API_KEY`; servers that want none get none.
+            api_key: defaults to `ANTHROPIC_API_KEY`; `""` for servers that want none.
             base_url: defaults to `ANTHROPIC_BASE_URL`, then Anthropic; with or without
                 the `/v1` at its end.
             api_version: `2023-06-01`, or `2026-10-21`, which has no `temperature`, `top_p`
@@ -98,7 +98,8 @@ class AnthropicProvider(HTTPProvider):
         host = urlsplit(normalize_endpoint(url)).hostname or ""
         name = "anthropic" if host == _NATIVE_HOST else host
         self._dialect = MessagesDialect(name)
-        headers = _credential(api_key or environment("ANTHROPIC_API_KEY"), api_version)
+        key = environment("ANTHROPIC_API_KEY") if api_key is None else api_key
+        headers = _credential(key, api_version)
         headers[_VERSION] = api_version
         versions: dict[str, Json] = {_VERSION: api_version}
         if self._betas:

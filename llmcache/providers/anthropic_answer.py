@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ..errors import InvalidResponseError
-from ..types import CompletionResult, Native, ToolCall, Usage
+from ..types import CompletionResult, Native, ToolCall
 from ..types._json import Json
 from .failures import MALFORMED, embedded_error, error_from_json, snippet
+from .usage import parse_usage
 
-__all__ = ["KIND", "as_text", "input_text", "parse_message", "parse_usage", "refusal_text"]
+__all__ = ["KIND", "as_text", "input_text", "parse_message", "refusal_text"]
 
 KIND: Final = "messages"
 """The request kind of the Messages API, and the name of its native turns."""
@@ -58,7 +59,7 @@ def _parsed(data: Mapping[str, Any], raw: bytes, arguments: Mapping[int, str]) -
     return CompletionResult.of(
         content="".join(text) if text else None,
         tool_calls=tuple(calls) or None,
-        usage=parse_usage(usage) if usage else None,
+        usage=parse_usage(usage, KIND) if usage else None,
         reasoning="".join(thinking) or None,
         refusal=refusal_text(data),
         model=data.get("model"),
@@ -100,24 +101,3 @@ def refusal_text(data: Mapping[str, Any]) -> str | None:
     details = data.get("stop_details")
     explanation = details.get("explanation") if isinstance(details, dict) else None
     return explanation if isinstance(explanation, str) else None
-
-
-def parse_usage(data: Mapping[str, Any]) -> Usage:
-    """Return the usage of a message; tokens that the prompt cache has or takes are added in.
-
-    Anthropic's `input_tokens` are those after the last cache breakpoint:
-    https://docs.claude.com/en/docs/build-with-claude/prompt-caching#tracking-cache-performance
-    """
-    cached = int(data.get("cache_read_input_tokens") or 0)
-    written = int(data.get("cache_creation_input_tokens") or 0)
-    read = int(data.get("input_tokens") or 0) + cached + written
-    answer = int(data.get("output_tokens") or 0)
-    details = data.get("output_tokens_details") or {}
-    return Usage.of(
-        input_tokens=read,
-        output_tokens=answer,
-        total_tokens=read + answer,
-        input_tokens_cached=cached,
-        input_tokens_cache_write=written,
-        reasoning_tokens=int(details.get("thinking_tokens") or 0),
-    )

@@ -16,9 +16,10 @@ from ..errors import InvalidResponseError, StreamInterruptedError
 from ..streaming.events import result_events
 from ..types import CompletionResult, StreamEvent, StreamEventType, WireEvent
 from ..types._json import Json
-from .anthropic_answer import parse_message, parse_usage, refusal_text
+from .anthropic_answer import KIND, parse_message, refusal_text
 from .anthropic_block import StreamedBlock
 from .failures import MALFORMED, embedded_error, error_from_json, snippet
+from .usage import parse_usage
 
 __all__ = ["MessageStreamDecoder"]
 
@@ -155,7 +156,7 @@ class MessageStreamDecoder:
                 **known,
                 **{k: v for k, v in usage.items() if v is not None or k not in known},
             }
-            events.append(StreamEvent(_Event.USAGE, parse_usage(message["usage"])))
+            events.append(StreamEvent(_Event.USAGE, parse_usage(message["usage"], KIND)))
         return events
 
     def _stop(self, _: Mapping[str, Any], __: bytes) -> list[StreamEvent]:

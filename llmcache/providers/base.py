@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from types import TracebackType
-from typing import Any, Protocol, Self, Unpack, runtime_checkable
+from typing import Any, Protocol, Self, TypeVar, Unpack, runtime_checkable
 
 from ..keys import Request
 from ..options import CompletionOptions, EmbeddingOptions
@@ -27,6 +27,7 @@ from ..types import (
 __all__ = [
     "BaseProvider",
     "Call",
+    "CallT",
     "CompletionResult",
     "Dialect",
     "EmbedCall",
@@ -157,6 +158,10 @@ class EmbedCall(Protocol):
             ProviderError: the recording is not a vector.
         """
         ...
+
+
+CallT = TypeVar("CallT", Call, EmbedCall)
+"""One of the two; the same kind goes in and comes out."""
 
 
 @runtime_checkable

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar, Final, Self, Unpack
 
 from ..backends.base import check_collection
@@ -26,7 +27,7 @@ from ..options import (
 )
 from ..stats import CallStats, new_request_id
 from ..types import CompletionResult, EmbeddingResult, MessageInput, StreamEvent, StreamEventType
-from .base import BaseProvider, Call, EmbedCall
+from .base import BaseProvider, Call, CallT, EmbedCall
 from .filling import fill, progress_bar
 from .measured import MeasuredStream
 
@@ -36,7 +37,14 @@ _MOST_CONTROLS: Final = 1_000
 
 
 class CachedProvider(BaseProvider):
-    """Turns calls into requests, and lets the cache answer them."""
+    """Turns calls into requests, and lets the cache answer them.
+
+        options → _control → _call → _prepared → the cache → _delivered
+
+    Whatever asks for an answer takes this way, through `_answer` or `_events`: what a
+    subclass does at one of these steps holds for `complete` and `stream`, with and without
+    figures, and for what the subclass adds. It overrides the steps, never the doors.
+    """
 
     _fields: ClassVar[frozenset[str]] = COMPLETION_FIELDS
     """The options of a completion that the provider knows; others are refused."""
@@ -64,6 +72,14 @@ class CachedProvider(BaseProvider):
     def _call(self, messages: MessageInput, options: Mapping[str, Any]) -> Call:
         """Return the call that asks for an answer to `messages`."""
 
+    async def _prepared(self, call: CallT, control: Control) -> CallT:  # noqa: ARG002 - for who overrides it
+        """Return the call as the cache is asked for it, once what its key needs is known.
+
+        Nothing was sent yet. The cache takes part when `control.reads` or `control.writes`;
+        without `control.calls`, nobody may be asked.
+        """
+        return call
+
     def _delivered(self, call: Call, result: CompletionResult) -> CompletionResult:  # noqa: ARG002 - for who overrides it
         """Return the answer to `call` as its caller may see it."""
         return result
@@ -86,11 +102,10 @@ class CachedProvider(BaseProvider):
             CacheMissError: `mode="offline"`, and nothing stored answers.
             ProviderError: the provider failed; a subclass says how.
         """
-        control, rest = self._control(options, self._fields)
-        call = self._call(messages, rest)
-        return self._delivered(call, await self._cache.complete(call, control))
+        control, call = self._asked(messages, options)
+        return await self._answer(call, control)
 
-    async def stream(
+    def stream(
         self, messages: MessageInput, **options: Unpack[CompletionOptions]
     ) -> AsyncGenerator[StreamEvent, None]:
         """Yield the answer as it arrives; the last event is `DONE` with the whole of it.
@@ -102,14 +117,7 @@ class CachedProvider(BaseProvider):
             InvalidRequestError, CacheMissError, ProviderError: as `complete`; a
                 failure between two events comes after an `ERROR` event.
         """
-        control, rest = self._control(options, self._fields)
-        call = self._call(messages, rest)
-        async with aclosing(self._cache.stream(call, control)) as events:
-            async for event in events:
-                if event.type is StreamEventType.DONE:
-                    yield replace(event, data=self._delivered(call, event.data))
-                else:
-                    yield event
+        return self._events(partial(self._asked, messages, options))
 
     async def complete_with_stats(
         self, messages: MessageInput, **options: Unpack[CompletionOptions]
@@ -121,7 +129,7 @@ class CachedProvider(BaseProvider):
         """
         control, call, stats = self._measured(messages, options)
         stats.record_start()
-        result = await self._cache.complete(call, control)
+        result = await self._answer(call, control)
         stats.record_end()
         stats.record_result(result)
         return result, stats
@@ -136,19 +144,43 @@ class CachedProvider(BaseProvider):
                 otherwise comes with the events.
         """
         control, call, stats = self._measured(messages, options)
-        return MeasuredStream(self._cache.stream(call, control), stats)
+        return MeasuredStream(self._events(lambda: (control, call)), stats)
+
+    def _asked(self, messages: MessageInput, options: Mapping[str, Any]) -> tuple[Control, Call]:
+        """Return how a call is made, and the call."""
+        control, rest = self._control(options, self._fields)
+        return control, self._call(messages, rest)
 
     def _measured(
         self, messages: MessageInput, options: Mapping[str, Any]
     ) -> tuple[Control, Call, CallStats]:
         """Return how a call is made, the call, and the figures that its journey fills in."""
-        control, rest = self._control(options, COMPLETION_FIELDS)
-        stats = CallStats(rest.get("request_id") or new_request_id())
+        control, rest = self._control(options, self._fields)
+        name = rest.get("request_id")
+        stats = CallStats(new_request_id() if name is None else name)
         own = {**rest, "request_id": stats.client_request_id, "stats": stats}
         call = self._call(messages, own)
         stats.provider = call.dialect.provider
         stats.model = str(call.request.body.get("model") or "") or None
         return control, call, stats
+
+    async def _answer(self, call: Call, control: Control) -> CompletionResult:
+        """Return the answer to a call as its caller may see it: the one way to whole answers."""
+        call = await self._prepared(call, control)
+        return self._delivered(call, await self._cache.complete(call, control))
+
+    async def _events(
+        self, ask: Callable[[], tuple[Control, Call]]
+    ) -> AsyncGenerator[StreamEvent, None]:
+        """Yield the answer to what `ask` returns: the one way to streams. Asks when it is read."""
+        control, call = ask()
+        call = await self._prepared(call, control)
+        async with aclosing(self._cache.stream(call, control)) as events:
+            async for event in events:
+                if event.type is StreamEventType.DONE:
+                    yield replace(event, data=self._delivered(call, event.data))
+                else:
+                    yield event
 
     async def embed(self, inputs: Any, **options: Unpack[EmbeddingOptions]) -> EmbeddingResult:
         """Return a vector per input: a text, a list of texts, or lists of token ids.
@@ -159,16 +191,17 @@ class CachedProvider(BaseProvider):
             InvalidRequestError, CacheMissError, ProviderError: as `complete`.
         """
         control, rest = self._control(options, self._embedding_fields)
-        return await self._cache.embed(self._embed_call(inputs, rest), control)
+        call = await self._prepared(self._embed_call(inputs, rest), control)
+        return await self._cache.embed(call, control)
 
     async def explain(
         self, messages: MessageInput, **options: Unpack[CompletionOptions]
     ) -> Explanation:
         """Return whether this call is stored, and if not, what tells it from the nearest that is."""
-        control, rest = self._control(options, self._fields)
-        request = self._call(messages, rest).request
+        control, call = self._asked(messages, options)
+        call = await self._prepared(call, replace(control, reads=True))
         return await inspection.explain(
-            self._cache.store, control.collection, request, control.sample
+            self._cache.store, control.collection, call.request, control.sample
         )
 
     async def open(self) -> None:

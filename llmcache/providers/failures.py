@@ -3,7 +3,7 @@
 Servers that speak the same API disagree on error bodies; the order in which a
 message is looked for covers all that were recorded: OpenAI and OpenRouter
 (`error.message`), Ollama (`error` as text), Mistral and Cerebras (`message`),
-FastAPI servers and Voyage (`detail`), plain text.
+FastAPI servers and Voyage (`detail`), plain text. Gemini puts it all into a list of one.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import re
 import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -61,6 +61,7 @@ MALFORMED: Final = (
 
 _BY_STATUS: Final[Mapping[int, type[ProviderError]]] = {
     401: AuthenticationError,
+    402: QuotaExceededError,  # DeepSeek, OpenRouter: no credit is left
     403: PermissionDeniedError,
     404: NotFoundError,
     408: ResponseTimeoutError,
@@ -73,13 +74,11 @@ _BY_STATUS: Final[Mapping[int, type[ProviderError]]] = {
 }
 _BY_CODE: Final[Mapping[str, type[ProviderError]]] = {
     "bio_policy": ContentFilteredError,
-    "billing_error": QuotaExceededError,
     "content_filter": ContentFilteredError,
     "content_policy_violation": ContentFilteredError,
     "context_length_exceeded": ContextLengthError,
     "exceed_context_size_error": ContextLengthError,  # llama.cpp
     "image_content_policy_violation": ContentFilteredError,
-    "insufficient_quota": QuotaExceededError,
     "invalid_api_key": AuthenticationError,
     "misalignment_policy_violation": ContentFilteredError,
     "model_not_found": NotFoundError,
@@ -87,6 +86,11 @@ _BY_CODE: Final[Mapping[str, type[ProviderError]]] = {
     "rate_limit_exceeded": RateLimitError,
     "server_error": ServerError,
 }
+# The account has nothing to spend: beside whatever else an answer says, in its code or its
+# type. Anthropic · OpenAI, twice · Moonshot
+_SPENT: Final = frozenset(
+    {"billing_error", "billing_not_active", "insufficient_quota", "exceeded_current_quota_error"}
+)
 # Said beside many a status, which then knows better; in a 200 it is all there is.
 _BY_TYPE: Final[Mapping[str, type[ProviderError]]] = {
     # What a response of OpenAI's fails with (openai-python `response_error.py`).
@@ -99,12 +103,15 @@ _BY_TYPE: Final[Mapping[str, type[ProviderError]]] = {
     ),
     "vector_store_timeout": ServerError,
     "authentication_error": AuthenticationError,
+    "conflict_error": ConflictError,
     "invalid_request_error": BadRequestError,
     "not_found_error": NotFoundError,
     "permission_error": PermissionDeniedError,
     "rate_limit_error": RateLimitError,
+    "request_too_large": BadRequestError,
     "timeout_error": ResponseTimeoutError,
 }
+_IN_200: Final = {**_BY_CODE, **_BY_TYPE}
 # Another attempt may find these gone.
 _PASSING: Final = (RateLimitError, ServerError, ConflictError, ConnectionFailedError)
 _LASTING: Final = (QuotaExceededError, InvalidResponseError)
@@ -119,8 +126,12 @@ _TOO_LONG: Final = (
     "available context size",
     "reduce the length of the messages",
 )
+# One request of more tokens than a minute has, in OpenAI's words; Groq's status says it (413).
+_TOO_MUCH: Final = "input or output tokens must be reduced"
+_TOO_LARGE: Final = 413
 _SERVER_ERRORS: Final = 500
 _CLIENT_ERRORS: Final = 400
+_RETRY_INFO: Final = "type.googleapis.com/google.rpc.RetryInfo"
 _ERROR_STATUS: Final = re.compile(r"[45][0-9][0-9]")
 _SNIPPET: Final = 300
 NAMING_HEADERS: Final = ("x-request-id", "request-id", "apim-request-id", "cf-ray")
@@ -132,12 +143,12 @@ def error_from_response(
 ) -> ProviderError:
     """Return the error that an HTTP response with `status` ≥ 400 stands for."""
     try:
-        data = orjson.loads(body)
+        data = _unwrapped(orjson.loads(body))
     except orjson.JSONDecodeError:
         data = None
-    message, code = _message(data) if data is not None else (None, None)
-    text = message or snippet(body) or "no message"
-    return _identified(_typed(provider, status, text, code, status, headers), data)
+    said = _said(data, status)
+    text = said.message or snippet(body) or "no message"
+    return _identified(_typed(provider, said._replace(message=text), status, headers), data)
 
 
 def error_from_json(
@@ -147,10 +158,10 @@ def error_from_json(
 
     Its class follows the code inside; `.status` stays what HTTP said.
     """
-    message, code = _message(data)
-    inner = _inner_status(data, code)
-    text = message or snippet(_encoded(data))
-    return _identified(_typed(provider, inner, text, code, status, headers or {}), data)
+    data = _unwrapped(data)
+    said = _said(data, None)
+    text = said.message or snippet(_encoded(data))
+    return _identified(_typed(provider, said._replace(message=text), status, headers or {}), data)
 
 
 def _identified(error: ProviderError, data: Json) -> ProviderError:
@@ -163,18 +174,30 @@ def _identified(error: ProviderError, data: Json) -> ProviderError:
 
 def embedded_error(data: Json) -> bool:
     """Return whether a parsed answer is an error although HTTP said 200."""
-    return isinstance(data, dict) and bool(data.get("error"))
+    return bool(data.get("error")) if isinstance(data, dict) else _unwrapped(data) is not data
 
 
-def _typed(
-    provider: str,
-    inner: int | None,
-    message: str,
-    code: str | None,
-    status: int,
-    headers: Mapping[str, str],
-) -> ProviderError:
-    error_type = _class(inner, code, message)
+class _Said(NamedTuple):
+    """What an error body says.
+
+    `status` is what HTTP said or, where that was 200, what the body does. `codes` are its
+    code and its type, as far as it has them; the first is the error's `.code`.
+    """
+
+    status: int | None
+    message: str
+    codes: tuple[str, ...]
+    wait: float | None
+
+
+def _unwrapped(data: Json) -> Json:
+    """Return the error in a list of one; anything else as it is."""
+    is_one = type(data) is list and len(data) == 1 and isinstance(data[0], dict)
+    return data[0] if is_one and data[0].get("error") else data
+
+
+def _typed(provider: str, said: _Said, status: int, headers: Mapping[str, str]) -> ProviderError:
+    error_type = _class(said.status, said.codes, said.message.lower())
     retryable = issubclass(error_type, _PASSING)
     asked = headers.get("x-should-retry", "").lower()
     if asked in {"true", "false"}:
@@ -182,24 +205,35 @@ def _typed(
     if issubclass(error_type, _LASTING):
         retryable = False
     return error_type(
-        message,
+        said.message,
         provider=provider,
         status=status,
-        code=code,
+        code=said.codes[0] if said.codes else None,
         request_id=request_id(headers),
-        retry_after=retry_after(headers),
+        retry_after=retry_after(headers) or said.wait,
         retryable=retryable,
     )
 
 
-def _class(status: int | None, code: str | None, message: str) -> type[ProviderError]:
-    if code is not None and code in _BY_CODE:
-        return _BY_CODE[code]
-    lowered = message.lower()
-    if status in {400, 413} and any(phrase in lowered for phrase in _TOO_LONG):
-        return ContextLengthError
+def _class(status: int | None, codes: tuple[str, ...], lowered: str) -> type[ProviderError]:
+    """Return what an error is: the code knows better than the status, but for two cases."""
+    if not _SPENT.isdisjoint(codes):
+        return QuotaExceededError
+    if "rate_limit_exceeded" in codes and (status == _TOO_LARGE or _TOO_MUCH in lowered):
+        # The request alone is above the limit of a minute, so no wait makes it fit: not a
+        # RateLimitError. Nor is it the model's context that it is too long for.
+        return BadRequestError
+    if codes and codes[0] in _BY_CODE:
+        return _BY_CODE[codes[0]]
     if status is None:
-        return _BY_TYPE.get(code or "", ServerError)
+        found = next((_IN_200[code] for code in codes if code in _IN_200), ServerError)
+    else:
+        found = _of_status(status)
+    too_long = found is BadRequestError and any(phrase in lowered for phrase in _TOO_LONG)
+    return ContextLengthError if too_long else found
+
+
+def _of_status(status: int) -> type[ProviderError]:
     if status in _BY_STATUS:
         return _BY_STATUS[status]
     if status >= _SERVER_ERRORS:
@@ -207,17 +241,19 @@ def _class(status: int | None, code: str | None, message: str) -> type[ProviderE
     return BadRequestError if status >= _CLIENT_ERRORS else InvalidResponseError
 
 
-def _message(data: Json) -> tuple[str | None, str | None]:
-    """Return the message and the code that an error body has."""
+def _said(data: Json, status: int | None) -> _Said:
+    """Return what an error body says; `status` is `None` where HTTP said 200."""
     if not isinstance(data, Mapping):
-        return None, None
+        return _Said(status, "", (), None)
     error = data.get("error")
     holder: Mapping[str, Any] = error if isinstance(error, Mapping) else data
     candidates = (holder.get("message"), error, data.get("message"), data.get("detail"))
     message = next((_text(item) for item in candidates if _text(item)), None)
-    codes = (holder.get("code"), holder.get("error_code"), holder.get("type"))
-    code = next((str(item) for item in codes if isinstance(item, str | int) and item), None)
-    return message, code
+    stated = (holder.get("code"), holder.get("error_code"), holder.get("type"))
+    codes = tuple(str(item) for item in stated if isinstance(item, str | int) and item)
+    if status is None:
+        status = _inner_status(holder, codes)
+    return _Said(status, message or "", codes, _stated_wait(holder))
 
 
 def _text(value: Json) -> str | None:
@@ -235,13 +271,21 @@ def _encoded(data: Json) -> bytes:
         return b"nested too deeply"
 
 
-def _inner_status(data: Json, code: str | None) -> int | None:
-    error = data.get("error") if isinstance(data, Mapping) else None
-    holder = error if isinstance(error, Mapping) else {}
-    for value in (holder.get("status"), holder.get("status_code"), code):
+def _inner_status(error: Mapping[str, Any], codes: tuple[str, ...]) -> int | None:
+    for value in (error.get("status"), error.get("status_code"), *codes[:1]):
         text = str(value)
         if _ERROR_STATUS.fullmatch(text):
             return int(text)
+    return None
+
+
+def _stated_wait(error: Mapping[str, Any]) -> float | None:
+    """Return the seconds that Google's `RetryInfo` (`"retryDelay": "34.07s"`) asks to wait."""
+    details = error.get("details")
+    for detail in details if isinstance(details, list) else ():
+        if isinstance(detail, Mapping) and detail.get("@type") == _RETRY_INFO:
+            wait = _number(str(detail.get("retryDelay")).removesuffix("s"))
+            return wait if 0 < wait < math.inf else None
     return None
 
 

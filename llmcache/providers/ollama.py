@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final, Unpack
 from urllib.parse import urlsplit
 
-from ..cache.inspection import Explanation
+from ..cache.control import Control
 from ..errors import InvalidRequestError, ProviderError
 from ..keys import Request, normalize_endpoint
-from ..options import CompletionOptions, EmbeddingOptions
 from ..settings import environment
 from ..timeouts import Timeouts
-from ..types import CompletionResult, EmbeddingResult, MessageInput, StreamEvent
+from ..types import CompletionResult, MessageInput, StreamEvent
 from ..types._json import FrozenDict, Json
+from .base import Call, CallT, EmbedCall
 from .delivery import Delivery
 from .embedding_call import EmbeddingCall
 from .failures import identified
@@ -43,8 +43,8 @@ _HOST: Final = "127.0.0.1"
 _PORT: Final = 11_434
 # The server streams unless it is told not to.
 _FRAMING: Final = Framing(FrozenDict({"stream": False}), FrozenDict({"stream": True}), lines=True)
+_DIGEST: Final = "digest"
 _DIGEST_SECONDS: Final = 60.0
-_CACHING: Final = ("cache_response", "rewrite_cache", "regen_cache")
 
 
 class OllamaProvider(HTTPProvider):
@@ -79,7 +79,7 @@ class OllamaProvider(HTTPProvider):
             base_url: where the server is; defaults to `OLLAMA_HOST`, then this machine.
                 As there, `host`, `host:port` and `:port` will do.
             host: the same, by the name that Ollama's own clients have for it.
-            api_key: for ollama.com; defaults to `OLLAMA_API_KEY`.
+            api_key: for ollama.com; defaults to `OLLAMA_API_KEY`. `""` sends none.
             pin_digest: put what the model's tag stands for into the key: a tag can be
                 moved, and answers of the model that it named before are then misses.
                 Calls that use the cache look it up, at most once in `digest_seconds`;
@@ -96,10 +96,13 @@ class OllamaProvider(HTTPProvider):
             reason = f"must be seconds above 0, not {digest_seconds!r}"
             raise InvalidRequestError("digest_seconds", reason)
         url = _address(base_url or host or environment("OLLAMA_HOST") or "")
-        key = api_key or environment("OLLAMA_API_KEY")
+        key = environment("OLLAMA_API_KEY") if api_key is None else api_key
         headers = {"authorization": f"Bearer {key}"} if key else {}
         self._spoken = {kind: OllamaDialect(kind, _NAME) for kind in (CHAT, GENERATE)}
-        super().__init__(model, API(_NAME, url, headers), list(self._spoken.values()), options)
+        # Not known until `_prepared` says so: what comes past it is not cached.
+        versions = {_DIGEST: None} if pin_digest else {}
+        api = API(_NAME, url, headers, versions)
+        super().__init__(model, api, list(self._spoken.values()), options)
         self._chat = self._place("chat")
         self._generate = self._place("generate")
         self._embed = self._place("embed")
@@ -116,44 +119,16 @@ class OllamaProvider(HTTPProvider):
 
     # --- calls ------------------------------------------------------------------------------
 
-    async def complete(
-        self, messages: MessageInput, **options: Unpack[CompletionOptions]
-    ) -> CompletionResult:
-        """Return the answer to `messages`; see `CachedProvider.complete`."""
-        await self._know(options)
-        return await super().complete(messages, **options)
-
-    def stream(
-        self, messages: MessageInput, **options: Unpack[CompletionOptions]
-    ) -> AsyncGenerator[StreamEvent, None]:
-        """Yield the answer as it arrives; see `CachedProvider.stream`."""
-        events = super().stream(messages, **options)
-        # Without a digest to know, nothing stands between a stream and its reader.
-        return events if self._digests is None else self._after_knowing(events, options)
-
-    async def embed(self, inputs: Any, **options: Unpack[EmbeddingOptions]) -> EmbeddingResult:
-        """Return a vector per text; see `CachedProvider.embed`."""
-        await self._know(options)
-        return await super().embed(inputs, **options)
-
-    async def explain(
-        self, messages: MessageInput, **options: Unpack[CompletionOptions]
-    ) -> Explanation:
-        """Return whether this call is stored; see `CachedProvider.explain`."""
-        await self._know(options, always=True)
-        return await super().explain(messages, **options)
-
     async def generate(self, prompt: str, **options: Unpack[GenerateOptions]) -> CompletionResult:
         """Return what the model writes after `prompt`, by `/api/generate`; cached as `complete` is.
 
         Raises:
             InvalidRequestError, CacheMissError, ProviderError: as `complete`.
         """
-        await self._know(options)
-        control, rest = self._control(options, GENERATE_FIELDS)
-        return await self._cache.complete(self._generate_call(prompt, rest), control)
+        control, call = self._generating(prompt, options)
+        return await self._answer(call, control)
 
-    async def generate_stream(
+    def generate_stream(
         self, prompt: str, **options: Unpack[GenerateOptions]
     ) -> AsyncGenerator[StreamEvent, None]:
         """Yield what the model writes after `prompt` as it arrives; the last event is `DONE`.
@@ -161,12 +136,7 @@ class OllamaProvider(HTTPProvider):
         Raises:
             InvalidRequestError, CacheMissError, ProviderError: as `stream`.
         """
-        await self._know(options)
-        control, rest = self._control(options, GENERATE_FIELDS)
-        call = self._generate_call(prompt, rest)
-        async with aclosing(self._cache.stream(call, control)) as events:
-            async for event in events:
-                yield event
+        return self._events(partial(self._generating, prompt, options))
 
     # --- models -----------------------------------------------------------------------------
 
@@ -238,35 +208,37 @@ class OllamaProvider(HTTPProvider):
     def _place(self, path: str) -> Delivery:
         return Delivery(self._transport, self._url(f"api/{path}"), self._retry)
 
-    async def _know(self, options: Mapping[str, Any], *, always: bool = False) -> None:
-        """See to it that the digest of the model is known, if it counts in a key of this call."""
-        if self._digests is None or options.get("mode") == "offline":
-            return
-        if always or any(options.get(name) for name in _CACHING):
+    async def _prepared(self, call: CallT, control: Control) -> CallT:
+        """Return the call with what its model's tag stands for in its key, where that counts."""
+        if self._digests is None or not (control.reads or control.writes):
+            return call
+        if control.calls and self._digests.are_due:
+            # What has no key is refused before anybody is asked; and what the caller makes of
+            # its messages while the server looks is another matter.
+            for request in _requests(call):
+                request.key(control.sample)
+            call = call.snapshot()
             await self._digests.refresh()
-
-    async def _after_knowing(
-        self, events: AsyncGenerator[StreamEvent, None], options: Mapping[str, Any]
-    ) -> AsyncGenerator[StreamEvent, None]:
-        await self._know(options)
-        async with aclosing(events):
-            async for event in events:
-                yield event
-
-    def _pinned(self, request: Request) -> Request:
-        if self._digests is None:
-            return request
-        digest = self._digests.of(str(request.body["model"]))
-        return request._replace(api={**request.api, "digest": digest})
+        if isinstance(call, HTTPCall):
+            return call._replace(request=_pinned(call.request, self._digests))
+        if isinstance(call, EmbeddingCall):
+            pinned = [_pinned(request, self._digests) for request in call.requests]
+            return replace(call, requests=pinned)
+        return call
 
     def _call(self, messages: MessageInput, options: Mapping[str, Any]) -> HTTPCall:
         body = chat_body(self._model(options), messages, options)
-        request = self._pinned(self._request(CHAT, self._endpoints[CHAT], body, options))
+        request = self._request(CHAT, self._endpoints[CHAT], body, options)
         return HTTPCall(request, self._spoken[CHAT], self._travel(self._chat, options), _FRAMING)
+
+    def _generating(self, prompt: str, options: Mapping[str, Any]) -> tuple[Control, HTTPCall]:
+        """Return how a call is made, and the call, as `_asked` does for a chat."""
+        control, rest = self._control(options, GENERATE_FIELDS)
+        return control, self._generate_call(prompt, rest)
 
     def _generate_call(self, prompt: str, options: Mapping[str, Any]) -> HTTPCall:
         body = generate_body(self._model(options), prompt, options)
-        request = self._pinned(self._request(GENERATE, self._endpoints[GENERATE], body, options))
+        request = self._request(GENERATE, self._endpoints[GENERATE], body, options)
         delivery = self._travel(self._generate, options)
         return HTTPCall(request, self._spoken[GENERATE], delivery, _FRAMING)
 
@@ -278,11 +250,22 @@ class OllamaProvider(HTTPProvider):
         asked.pop("keep_alive", None)
         endpoint = self._endpoints["embedding"]
         requests = [
-            self._pinned(self._request("embedding", endpoint, {**asked, "input": item}, options))
+            self._request("embedding", endpoint, {**asked, "input": item}, options)
             for item in items
         ]
         delivery = self._travel(self._embed, options)
         return EmbeddingCall(requests, items, is_single, body, _NAME, delivery, ollama_vectors)
+
+
+def _requests(call: Call | EmbedCall) -> Sequence[Request]:
+    if isinstance(call, HTTPCall):
+        return [call.request]
+    return call.requests if isinstance(call, EmbeddingCall) else ()
+
+
+def _pinned(request: Request, digests: Digests) -> Request:
+    digest = digests.of(str(request.body["model"]))
+    return request._replace(api={**request.api, _DIGEST: digest})
 
 
 def _address(text: str) -> str:

@@ -28,6 +28,7 @@ from .failures import MALFORMED, snippet
 from .http import HTTPReply
 from .json_dialect import JSONDialect, JSONStreamDecoder
 from .openai_embeddings import recorded
+from .usage import parse_usage
 
 __all__ = ["CHAT", "GENERATE", "OLLAMA_KINDS", "OllamaDialect", "ollama_vectors"]
 
@@ -91,12 +92,9 @@ def _text(value: Json) -> str | None:
 
 
 def _usage(data: Mapping[str, Any]) -> Usage | None:
-    """Return the tokens read and written; of a prompt that was in its cache Ollama may not say."""
-    read, written = data.get("prompt_eval_count"), data.get("eval_count")
-    if read is None and written is None:
-        return None
-    read, written = int(read or 0), int(written or 0)
-    return Usage.of(input_tokens=read, output_tokens=written, total_tokens=read + written)
+    """Return the tokens read and written; `None` where the answer counts neither."""
+    known = data.get("prompt_eval_count") is not None or data.get("eval_count") is not None
+    return parse_usage(data, CHAT) if known else None
 
 
 def tool_calls(

@@ -175,12 +175,17 @@ class Digests:
         """Return the digest that was known last; `None` when the server has not said."""
         return self._known.get(tagged(model))
 
+    @property
+    def are_due(self) -> bool:
+        """Whether the server was not asked for so long that it is time to ask again."""
+        return time.monotonic() >= self._until
+
     async def refresh(self) -> None:
         """Ask the server, unless it was asked a moment ago; one that does not say leaves none known."""
-        if time.monotonic() < self._until:
+        if not self.are_due:
             return
         async with self._lock():
-            if time.monotonic() < self._until:
+            if not self.are_due:
                 return
             seconds = self._seconds
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from typing import Any, Final, Unpack
 from urllib.parse import urlsplit
@@ -18,12 +19,12 @@ from .delivery import Delivery
 from .embedding_call import EmbeddingCall
 from .http_call import HTTPCall
 from .http_provider import API, HTTPProvider, ProviderOptions, check_texts
-from .openai_call import CHAT_FRAMING
+from .openai_call import CHAT_FRAMING, UNASKED_FRAMING
 from .openai_chat import CHAT_OPTIONS, ChatDialect, chat_body
 from .openai_embeddings import EMBEDDING_OPTIONS, embedding_body, embedding_inputs
 from .openai_responses import RESPONSES_OPTIONS, ResponsesDialect, responses_body
 from .openai_responses_echo import readdressed
-from .servers import AZURE_SUFFIX, server_name
+from .servers import AZURE_SUFFIX, gives_usage, server_name
 
 __all__ = ["OpenAIProvider"]
 
@@ -31,6 +32,7 @@ _BASE_URL: Final = "https://api.openai.com/v1"
 _NATIVE_HOST: Final = "api.openai.com"
 # Headers that choose what the API does, and so belong to the key.
 _API_HEADERS: Final = frozenset({"openai-beta"})
+_DEPLOYMENT: Final = re.compile(r"/deployments/([^/?#]+)")
 _RESPONSES_ONLY: Final = RESPONSES_OPTIONS - CHAT_OPTIONS
 
 
@@ -75,7 +77,10 @@ class OpenAIProvider(HTTPProvider):
         check_texts(api_key=api_key, base_url=base_url, organization=organization, project=project)
         url = (base_url or environment("OPENAI_BASE_URL") or _BASE_URL).rstrip("/")
         host = urlsplit(normalize_endpoint(url)).hostname or ""
-        self._native = host == _NATIVE_HOST
+        self._native = host == _NATIVE_HOST or host.endswith(AZURE_SUFFIX)
+        deployment = _DEPLOYMENT.search(url) if host.endswith(AZURE_SUFFIX) else None
+        self._deployment = deployment and deployment[1]
+        self._framing = UNASKED_FRAMING if gives_usage(host) else CHAT_FRAMING
         name = server_name(host)
         self._dialect = ChatDialect(name)
         self._responses_dialect = ResponsesDialect(name)
@@ -104,12 +109,12 @@ class OpenAIProvider(HTTPProvider):
         if not _RESPONSES_ONLY.isdisjoint(options):
             _refuse(options)
         model = self._model(options)
-        body = chat_body(model, messages, options, native=self._native)
+        body = chat_body(model, messages, options, native=self._native, deployment=self._deployment)
         request = self._request("chat", self._chat_endpoint, body, options)
-        dialect, count = self._dialect, body.get("n")
-        if count is not None and isinstance(count, int) and count > 1:
-            dialect = ChatDialect(self.name, count)
-        return HTTPCall(request, dialect, self._travel(self._chat, options), CHAT_FRAMING)
+        dialect, travel = self._dialect, self._travel(self._chat, options)
+        if "n" in body or "stream_options" in body:
+            dialect = _expecting(body, dialect)
+        return HTTPCall(request, dialect, travel, self._framing)
 
     def _responses_call(self, messages: MessageInput, options: Mapping[str, Any]) -> HTTPCall:
         body = responses_body(self._model(options), messages, options)
@@ -134,6 +139,20 @@ class OpenAIProvider(HTTPProvider):
         ]
         delivery = self._travel(self._embeddings, options)
         return EmbeddingCall(requests, items, is_single, body, self.name, delivery)
+
+
+def _expecting(body: Mapping[str, Any], usual: ChatDialect) -> ChatDialect:
+    """Return who knows how many choices a stream has, and whether its usage may be missing.
+
+    A stream of which no usage was wanted is stored where the server gave it nevertheless:
+    others, who ask the same, want it.
+    """
+    count, stated = body.get("n"), body.get("stream_options")
+    choices = count if isinstance(count, int) and count > 1 else 1
+    unasked = isinstance(stated, Mapping) and stated.get("include_usage") is False
+    if choices == 1 and not unasked:
+        return usual
+    return ChatDialect(usual.provider, choices, needs_usage=unasked)
 
 
 def _refuse(options: Mapping[str, Any]) -> None:

@@ -41,12 +41,19 @@ _CHOICES: Final = frozenset({"auto", "none", "required"})
 
 
 def chat_body(
-    model: str, messages: MessageInput, options: Mapping[str, Any], *, native: bool
+    model: str,
+    messages: MessageInput,
+    options: Mapping[str, Any],
+    *,
+    native: bool,
+    deployment: str | None = None,
 ) -> dict[str, Json]:
     """Return the wire body, without the fields that only choose how it is delivered.
 
-    `native` says that the server is OpenAI itself, whose reasoning models want
-    `max_completion_tokens` where everybody else wants `max_tokens`.
+    `native` says that the models are OpenAI's own, whose reasoning models want
+    `max_completion_tokens` where everybody else wants `max_tokens`. The name tells which
+    they are: of the `deployment` where the URL has one (Azure), which then answers
+    whatever `model` says. A name that hides the model leaves `max_tokens`.
 
     Raises:
         InvalidRequestError: naming the place of a message or option of the wrong shape.
@@ -58,7 +65,7 @@ def chat_body(
         if name in CHAT_FIELDS:
             body[name] = value
         elif name == "max_tokens":
-            renamed = native and _REASONING_MODEL.match(model)
+            renamed = native and _REASONING_MODEL.match(deployment or model)
             body["max_completion_tokens" if renamed else "max_tokens"] = value
         elif name == "tools":
             body["tools"] = _wire_tools(value)
@@ -156,13 +163,17 @@ class ChatDialect(JSONReader):
 
     kind = "chat"
 
-    def __init__(self, provider: str = "openai", choices: int = 1) -> None:
+    def __init__(
+        self, provider: str = "openai", choices: int = 1, *, needs_usage: bool = False
+    ) -> None:
         """`provider` names the server in errors and price look-ups.
 
-        A stream of fewer than `choices` finished choices is not whole.
+        A stream of fewer than `choices` finished choices is not whole; with `needs_usage`,
+        neither is one without its usage.
         """
         super().__init__(provider)
         self._choices = choices
+        self._needs_usage = needs_usage
 
     def read(self, data: Json, raw: bytes) -> CompletionResult:
         """Return the answer that a chat completion is; see `JSONReader.read`."""
@@ -170,4 +181,4 @@ class ChatDialect(JSONReader):
 
     def decoder(self) -> ChatStreamDecoder:
         """Return a decoder for one stream."""
-        return ChatStreamDecoder(self.provider, self._choices)
+        return ChatStreamDecoder(self.provider, self._choices, needs_usage=self._needs_usage)

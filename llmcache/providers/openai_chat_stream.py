@@ -32,11 +32,15 @@ _TOP_LEVEL: Final = frozenset({"choices", "usage", "object"}) | _PADDING
 class ChatStreamDecoder:
     """Understands one stream of chunks."""
 
-    def __init__(self, provider: str, choices: int = 1) -> None:
-        """`provider` names the server in errors; `choices` is how many were asked for."""
+    def __init__(self, provider: str, choices: int = 1, *, needs_usage: bool = False) -> None:
+        """`provider` names the server in errors; `choices` is how many were asked for.
+
+        A stream that says no usage is not whole where it `needs_usage`.
+        """
         self.terminal = False
         self._provider = provider
         self._asked = choices
+        self._needs_usage = needs_usage
         self._top: dict[str, Json] = {}
         self._choices: dict[int, StreamedChoice] = {}
         self._whole: CompletionResult | None = None
@@ -94,7 +98,8 @@ class ChatStreamDecoder:
         """
         if self._whole is not None:
             return True
-        return self._has_ended() and (self.terminal or "usage" in self._top)
+        marked = self.terminal and not self._needs_usage
+        return self._has_ended() and (marked or "usage" in self._top)
 
     def _has_ended(self) -> bool:
         choices = self._choices.values()

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from decimal import Decimal
 from typing import Any, Final
 
 from ..errors import InvalidResponseError, ProviderError, ServerError
-from ..types import CompletionResult, Native, ToolCall, Usage
+from ..types import CompletionResult, Native, ToolCall
 from ..types._json import FrozenDict, Json, freeze
 from .failures import MALFORMED, embedded_error, error_from_json, snippet
+from .usage import parse_usage
 
 __all__ = [
     "BETWEEN",
     "CALLS",
     "parse_response",
     "response_failure",
-    "response_usage",
     "tool_call",
 ]
 
@@ -27,7 +26,6 @@ CALLS: Final = {"function_call": "function", "custom_tool_call": "custom"}
 _REASONS: Final = {"max_output_tokens": "length", "content_filter": "content_filter"}
 BETWEEN: Final = "\n\n"
 """What stands between two paragraphs of reasoning, streamed or not."""
-_NUMBERS: Final = frozenset({int, float})  # and not bool, which is an int to isinstance
 
 
 def parse_response(data: Json, raw: bytes, provider: str) -> CompletionResult:
@@ -75,7 +73,7 @@ def _parsed(data: Mapping[str, Any], raw: bytes) -> CompletionResult:
     return CompletionResult.of(
         content="".join(texts) if texts else None,
         tool_calls=calls or None,
-        usage=response_usage(usage) if usage else None,
+        usage=parse_usage(usage, _API) if usage else None,
         reasoning=BETWEEN.join(_thoughts(output)) or None,
         refusal=refusal,
         model=data.get("model"),
@@ -131,22 +129,3 @@ def _text(value: Json) -> str:
         msg = f"a {type(value).__name__} where text belongs"
         raise TypeError(msg)
     return value
-
-
-def response_usage(data: Mapping[str, Any]) -> Usage:
-    """Return the usage of a response. Cost: OpenRouter `cost`; others do not say."""
-    read, written = int(data.get("input_tokens") or 0), int(data.get("output_tokens") or 0)
-    prompt = data.get("input_tokens_details") or {}
-    answer = data.get("output_tokens_details") or {}
-    cost = data.get("cost")
-    return Usage.of(
-        input_tokens=read,
-        output_tokens=written,
-        total_tokens=int(data.get("total_tokens") or 0) or read + written,
-        input_tokens_cached=int(prompt.get("cached_tokens") or 0),
-        input_tokens_cache_write=int(prompt.get("cache_write_tokens") or 0),
-        input_tokens_audio=int(prompt.get("audio_tokens") or 0),
-        output_tokens_audio=int(answer.get("audio_tokens") or 0),
-        reasoning_tokens=int(answer.get("reasoning_tokens") or 0),
-        total_cost=Decimal(str(cost)) if type(cost) in _NUMBERS else None,
-    )

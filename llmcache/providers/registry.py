@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
@@ -59,7 +60,8 @@ class ProviderRegistry:
         """Return a new provider, made with the options of its constructor.
 
         Raises:
-            ConfigurationError: an unknown name, or one that cannot be loaded.
+            ConfigurationError: an unknown name, one that cannot be loaded, or no `model`
+                where the provider has none of its own.
         """
         factory = self._factories.get(name)
         if factory is None:
@@ -67,7 +69,12 @@ class ProviderRegistry:
             hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(self.names)}"
             msg = f"unknown provider {name!r}; {hint}"
             raise ConfigurationError(msg)
-        return (_loaded(factory) if isinstance(factory, str) else factory)(**options)
+        made = _loaded(factory) if isinstance(factory, str) else factory
+        if options.get("model") is None:
+            options.pop("model", None)  # the provider's own, as if it were not mentioned
+            if _needs_model(made):
+                raise _no_model(name)
+        return made(**options)
 
     def provider_for(self, identifier: str, **options: Any) -> Provider:
         """Return a new provider of the model that `provider/model` names.
@@ -94,6 +101,19 @@ def _loaded(place: str) -> ProviderFactory:
     return factory
 
 
+def _needs_model(factory: ProviderFactory) -> bool:
+    """Return whether a factory can make nothing without being told a model."""
+    try:
+        model = inspect.signature(factory).parameters.get("model")
+    except (TypeError, ValueError):  # written in C, or no function: it says itself what it needs
+        return False
+    return model is not None and model.default is inspect.Parameter.empty
+
+
+def _no_model(name: str) -> ConfigurationError:
+    return ConfigurationError(f"name a model of {name!r}: model=…, or {name}/<model>")
+
+
 def _compatible(server_key: str, /, **options: Any) -> OpenAIProvider:
     """Return a client of a known server.
 
@@ -102,8 +122,7 @@ def _compatible(server_key: str, /, **options: Any) -> OpenAIProvider:
     server = SERVERS[server_key]
     if options.get("model") is None:
         if server.model is None:
-            msg = f"name a model of {server_key!r}: model=…, or {server_key}/<model>"
-            raise ConfigurationError(msg)
+            raise _no_model(server_key)
         options["model"] = server.model
     options["base_url"] = options.get("base_url") or _address(server_key, server)
     if options.get("api_key") is None:

@@ -37,7 +37,11 @@ class Retry:
             raise InvalidRequestError("backoff", reason)
 
     def wait(self, attempt: int, error: ProviderError) -> float | None:
-        """Return the seconds to wait after failed `attempt` (from 1), `None` to give up."""
+        """Return the seconds to wait after failed `attempt` (from 1), `None` to give up.
+
+        What the server asks for is waited exactly, without jitter, as the official SDKs do
+        (openai-python `_calculate_retry_timeout`): it knows who waits, and says each how long.
+        """
         if attempt >= self.attempts or not error.retryable:
             return None
         if error.retry_after is not None:

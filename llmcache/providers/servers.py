@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["AZURE_SUFFIX", "SERVERS", "Server", "server_name"]
+__all__ = ["AZURE_SUFFIX", "SERVERS", "Server", "gives_usage", "server_name"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,8 @@ class Server:
     - `key_variable`: the environment variable with the key; `None` where none is needed.
     - `name`: in errors, statistics and price look-ups; `None` for the host's own.
     - `model`: asked when none is named; `None` for none.
+    - `gives_usage`: a stream ends with its usage whether or not that is asked for, and asking
+      is refused or does nothing. Many give it unasked and know the question: they are asked.
     """
 
     base_url: str | None
@@ -32,6 +34,7 @@ class Server:
     base_url_variable: str | None = None
     path: str = ""
     model: str | None = None
+    gives_usage: bool = False
 
 
 AZURE_SUFFIX: Final = ".openai.azure.com"
@@ -57,9 +60,13 @@ SERVERS: Final[Mapping[str, Server]] = {
     ),
     "groq": Server("https://api.groq.com/openai/v1", "GROQ_API_KEY", "groq"),
     "huggingface": Server("https://router.huggingface.co/v1", "HF_TOKEN", "huggingface"),
-    "mistral": Server("https://api.mistral.ai/v1", "MISTRAL_API_KEY", "mistral"),
+    # 422 `extra_forbidden` at `stream_options.include_usage`: openai-agents-python#442.
+    "mistral": Server("https://api.mistral.ai/v1", "MISTRAL_API_KEY", "mistral", gives_usage=True),
     "moonshot": Server("https://api.moonshot.ai/v1", "MOONSHOT_API_KEY", "moonshotai"),
-    "openrouter": Server("https://openrouter.ai/api/v1", "OPENROUTER_API_KEY", "openrouter"),
+    # "This field has no effect", and will be removed: openrouter.ai/docs, ChatStreamOptions.
+    "openrouter": Server(
+        "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY", "openrouter", gives_usage=True
+    ),
     "perplexity": Server("https://api.perplexity.ai", "PERPLEXITY_API_KEY", "perplexity"),
     "together": Server("https://api.together.xyz/v1", "TOGETHER_API_KEY", "together"),
     "xai": Server("https://api.x.ai/v1", "XAI_API_KEY", "x-ai"),
@@ -70,8 +77,8 @@ SERVERS: Final[Mapping[str, Server]] = {
 }
 """By the word in front of a model's identifier, as in `groq/llama-3.3-70b-versatile`."""
 
-_NAMES: Final[Mapping[str, str]] = {
-    server.base_url.split("/")[2]: server.name
+_AT: Final[Mapping[str, Server]] = {
+    server.base_url.split("/")[2]: server
     for server in SERVERS.values()
     if server.base_url and server.name
 }
@@ -79,4 +86,13 @@ _NAMES: Final[Mapping[str, str]] = {
 
 def server_name(host: str) -> str:
     """Return what the server at `host` is called in errors, statistics and price look-ups."""
-    return _NAMES.get(host, "azure" if host.endswith(AZURE_SUFFIX) else host)
+    known = _AT.get(host)
+    if known is not None and known.name is not None:
+        return known.name
+    return "azure" if host.endswith(AZURE_SUFFIX) else host
+
+
+def gives_usage(host: str) -> bool:
+    """Return whether the server at `host` ends every stream with its usage; see `Server`."""
+    known = _AT.get(host)
+    return known is not None and known.gives_usage

@@ -15,9 +15,8 @@ model answers any prompt with some text. Needs pytest and pytest-asyncio.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import aclosing
-from typing import Any, ClassVar
+from collections.abc import Coroutine
+from typing import Any
 
 import pytest
 
@@ -34,37 +33,37 @@ from ..errors import (
     ServerError,
 )
 from ..providers.base import Provider
-from ..types import CacheInfo, CompletionResult, Message, StreamEvent, StreamEventType, TextPart
+from ..types import CompletionResult, Message, StreamEvent, StreamEventType, TextPart
+from ._provider_figures import FigureTests
+from ._provider_suite import PROMPT, WRONG_OPTIONS, collect, done, info, leave_early, text_of
 
 __all__ = ["ProviderTests"]
 
-_PROMPT = "Explain the write-ahead log in one paragraph."
-
 _SHAPES: dict[str, Any] = {
-    "text": _PROMPT,
-    "texts": [_PROMPT],
-    "message": Message.user(_PROMPT),
-    "messages": [Message.user(_PROMPT)],
-    "tuple": (Message.user(_PROMPT),),
-    "dict": {"role": "user", "content": _PROMPT},
-    "dicts": [{"role": "user", "content": _PROMPT}],
+    "text": PROMPT,
+    "texts": [PROMPT],
+    "message": Message.user(PROMPT),
+    "messages": [Message.user(PROMPT)],
+    "tuple": (Message.user(PROMPT),),
+    "dict": {"role": "user", "content": PROMPT},
+    "dicts": [{"role": "user", "content": PROMPT}],
 }
 
 _LONGER: dict[str, Any] = {
-    "system": [Message.system("Be brief."), Message.user(_PROMPT)],
-    "mixed": [{"role": "system", "content": "Be brief."}, Message.user(_PROMPT), "Please."],
+    "system": [Message.system("Be brief."), Message.user(PROMPT)],
+    "mixed": [{"role": "system", "content": "Be brief."}, Message.user(PROMPT), "Please."],
     "parts": [Message.user([TextPart("Hello"), TextPart("there")])],
-    "dict-parts": [{"role": "user", "content": [{"type": "text", "text": _PROMPT}]}],
-    "turns": [_PROMPT, Message.assistant("Which one?"), "SQLite's."],
+    "dict-parts": [{"role": "user", "content": [{"type": "text", "text": PROMPT}]}],
+    "turns": [PROMPT, Message.assistant("Which one?"), "SQLite's."],
 }
 
 _OTHERS: list[tuple[Any, dict[str, Any]]] = [
-    (_PROMPT + " ", {}),
-    (_PROMPT, {"temperature": 0.5}),
-    (_PROMPT, {"model": "another"}),
-    (_PROMPT, {"cache_collection": "another"}),
-    (_PROMPT, {"sample": 1}),
-    ([Message.system(_PROMPT), Message.user(_PROMPT)], {}),
+    (PROMPT + " ", {}),
+    (PROMPT, {"temperature": 0.5}),
+    (PROMPT, {"model": "another"}),
+    (PROMPT, {"cache_collection": "another"}),
+    (PROMPT, {"sample": 1}),
+    ([Message.system(PROMPT), Message.user(PROMPT)], {}),
 ]
 
 _WRONG: dict[str, Any] = {
@@ -82,16 +81,6 @@ _WRONG: dict[str, Any] = {
     "lone surrogate": "\ud800",
 }
 
-_WRONG_OPTIONS: dict[str, dict[str, Any]] = {
-    "misspelled": {"temprature": 0.5},
-    "not a number": {"temperature": float("nan")},
-    "no JSON form": {"extra_body": {"object": object()}},
-    "mode": {"mode": "sideways"},
-    "sample": {"cache_response": True, "sample": -1},
-    "both ways": {"cache_response": True, "regen_cache": True, "rewrite_cache": True},
-    "offline rewrite": {"cache_response": True, "mode": "offline", "rewrite_cache": True},
-}
-
 _STATUSES: dict[int, type[ProviderError]] = {
     400: BadRequestError,
     401: AuthenticationError,
@@ -103,39 +92,13 @@ _STATUSES: dict[int, type[ProviderError]] = {
 }
 
 
-class ProviderTests:
+class ProviderTests(FigureTests):
     """Subclass it with a fixture `provider`; see the module's own words.
 
     Override `upstream_calls` and `fail_next`, and the tests that count calls and
-    make them fail run too. A provider without a cache or embeddings says so.
+    make them fail run too. A provider without a cache or embeddings says so
+    (`caches = False`, `embeds = False`).
     """
-
-    pytestmark = pytest.mark.asyncio
-
-    caches: ClassVar[bool] = True
-    """The provider understands `cache_response` and its kin."""
-    embeds: ClassVar[bool] = True
-    """The provider has embeddings."""
-
-    def upstream_calls(self, provider: Any) -> int | None:  # noqa: ARG002 - for who overrides it
-        """Return how many calls went past the cache so far; `None`: nobody counts."""
-        return None
-
-    def fail_next(self, provider: Any, status: int) -> bool:  # noqa: ARG002 - as above
-        """Let the next call fail as if the server had answered `status`; return whether it will."""
-        return False
-
-    def check_calls(self, provider: Provider, expected: int) -> None:
-        """Check how many calls went past the cache, where somebody counts."""
-        calls = self.upstream_calls(provider)
-        assert calls is None or calls == expected
-
-    @pytest.fixture
-    def cached(self, provider: Provider) -> Provider:
-        """The provider, in the tests that need its cache."""
-        if not self.caches:
-            pytest.skip("the provider has no cache")
-        return provider
 
     # --- answers ----------------------------------------------------------------------------
 
@@ -143,24 +106,24 @@ class ProviderTests:
         assert isinstance(provider, Provider)
 
     async def test_a_prompt_is_answered(self, provider: Provider) -> None:
-        result = await provider.complete(_PROMPT)
+        result = await provider.complete(PROMPT)
         assert result.ok
         assert result.content
         self.check_calls(provider, 1)
 
     async def test_a_stream_ends_with_the_whole_answer(self, provider: Provider) -> None:
-        events = await _collect(provider.stream(_PROMPT))
+        events = await collect(provider.stream(PROMPT))
         kinds = [event.type for event in events]
         assert kinds.count(StreamEventType.DONE) == 1
         assert kinds[-1] is StreamEventType.DONE
-        assert _text(events) == _done(events).content
-        assert _text(events)
+        assert text_of(events) == done(events).content
+        assert text_of(events)
 
     async def test_a_stream_that_nobody_reads_to_the_end_harms_nothing(
         self, provider: Provider
     ) -> None:
-        await _leave_early(provider.stream(_PROMPT))
-        assert (await provider.complete(_PROMPT)).content
+        await leave_early(provider.stream(PROMPT))
+        assert (await provider.complete(PROMPT)).content
 
     @pytest.mark.parametrize("shape", [*_SHAPES, *_LONGER])
     async def test_messages_come_in_every_shape(self, provider: Provider, shape: str) -> None:
@@ -174,28 +137,28 @@ class ProviderTests:
         with pytest.raises(InvalidRequestError):
             await provider.complete(_WRONG[shape])
         with pytest.raises(InvalidRequestError):
-            await _collect(provider.stream(_WRONG[shape]))
+            await collect(provider.stream(_WRONG[shape]))
         self.check_calls(provider, 0)
 
-    @pytest.mark.parametrize("option", _WRONG_OPTIONS)
+    @pytest.mark.parametrize("option", WRONG_OPTIONS)
     async def test_a_wrong_option_is_refused_before_anything_is_sent(
         self, provider: Provider, option: str
     ) -> None:
         with pytest.raises(InvalidRequestError):
-            await provider.complete(_PROMPT, **_WRONG_OPTIONS[option])
+            await provider.complete(PROMPT, **WRONG_OPTIONS[option])
         with pytest.raises(InvalidRequestError):
-            await _collect(provider.stream(_PROMPT, **_WRONG_OPTIONS[option]))
+            await collect(provider.stream(PROMPT, **WRONG_OPTIONS[option]))
         self.check_calls(provider, 0)
 
     async def test_closing_twice_is_closing_once(self, provider: Provider) -> None:
-        await provider.complete(_PROMPT)
+        await provider.complete(PROMPT)
         await provider.close()
         await provider.close()
 
     async def test_it_is_a_context_manager(self, provider: Any) -> None:
         async with provider as entered:
             assert entered is provider
-            assert (await entered.complete(_PROMPT)).content
+            assert (await entered.complete(PROMPT)).content
 
     @pytest.mark.parametrize("status", _STATUSES)
     @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
@@ -209,43 +172,43 @@ class ProviderTests:
             pytest.skip("fail_next is not overridden")
         seen: list[StreamEvent] = []
         asking: Coroutine[Any, Any, Any] = (
-            _collect(provider.stream(_PROMPT, **options), seen)
+            collect(provider.stream(PROMPT, **options), seen)
             if streamed
-            else provider.complete(_PROMPT, **options)
+            else provider.complete(PROMPT, **options)
         )
         with pytest.raises(_STATUSES[status]) as caught:
             await asking
         assert caught.value.status == status
         assert [event.type for event in seen] == [StreamEventType.ERROR] * streamed
-        result = await provider.complete(_PROMPT, **options)
+        result = await provider.complete(PROMPT, **options)
         assert result.content
         if self.caches:
-            assert _info(result).status == "miss"
+            assert info(result).status == "miss"
         self.check_calls(provider, 2)
 
     # --- the cache --------------------------------------------------------------------------
 
     async def test_what_is_asked_again_is_a_hit(self, cached: Provider) -> None:
-        first = await cached.complete(_PROMPT, cache_response=True)
-        again = await cached.complete(_PROMPT, cache_response=True)
-        assert (_info(first).status, _info(first).stored) == ("miss", True)
-        assert _info(again).status == "hit"
+        first = await cached.complete(PROMPT, cache_response=True)
+        again = await cached.complete(PROMPT, cache_response=True)
+        assert (info(first).status, info(first).stored) == ("miss", True)
+        assert info(again).status == "hit"
         assert again == first
         self.check_calls(cached, 1)
 
     async def test_other_questions_are_misses(self, cached: Provider) -> None:
-        await cached.complete(_PROMPT, cache_response=True)
+        await cached.complete(PROMPT, cache_response=True)
         for messages, options in _OTHERS:
             result = await cached.complete(messages, cache_response=True, **options)
-            assert _info(result).status == "miss"
+            assert info(result).status == "miss"
         self.check_calls(cached, 7)
 
     async def test_another_salt_is_another_question(self, cached: Provider) -> None:
-        await cached.complete(_PROMPT, cache_response=True)
-        salted = await cached.complete(_PROMPT, cache_response=True, salt="documents of May")
-        other = await cached.complete(_PROMPT, cache_response=True, salt="documents of June")
-        again = await cached.complete(_PROMPT, cache_response=True, salt="documents of May")
-        assert [_info(result).status for result in (salted, other, again)] == [
+        await cached.complete(PROMPT, cache_response=True)
+        salted = await cached.complete(PROMPT, cache_response=True, salt="documents of May")
+        other = await cached.complete(PROMPT, cache_response=True, salt="documents of June")
+        again = await cached.complete(PROMPT, cache_response=True, salt="documents of May")
+        assert [info(result).status for result in (salted, other, again)] == [
             "miss",
             "miss",
             "hit",
@@ -254,98 +217,98 @@ class ProviderTests:
 
     async def test_every_shape_of_one_message_is_one_question(self, cached: Provider) -> None:
         results = [await cached.complete(m, cache_response=True) for m in _SHAPES.values()]
-        assert [_info(result).status for result in results] == ["miss"] + ["hit"] * (
+        assert [info(result).status for result in results] == ["miss"] + ["hit"] * (
             len(_SHAPES) - 1
         )
         self.check_calls(cached, 1)
 
     async def test_without_being_asked_to_the_cache_takes_no_part(self, cached: Provider) -> None:
-        assert _info(await cached.complete(_PROMPT)).status == "bypass"
-        assert _info(await cached.complete(_PROMPT, cache_response=True)).status == "miss"
-        assert _info(await cached.complete(_PROMPT)).status == "bypass"
+        assert info(await cached.complete(PROMPT)).status == "bypass"
+        assert info(await cached.complete(PROMPT, cache_response=True)).status == "miss"
+        assert info(await cached.complete(PROMPT)).status == "bypass"
         self.check_calls(cached, 3)
 
     async def test_a_stream_is_stored_and_answers_whole(self, cached: Provider) -> None:
-        live = await _collect(cached.stream(_PROMPT, cache_response=True))
-        replayed = await _collect(cached.stream(_PROMPT, cache_response=True))
-        whole = await cached.complete(_PROMPT, cache_response=True)
+        live = await collect(cached.stream(PROMPT, cache_response=True))
+        replayed = await collect(cached.stream(PROMPT, cache_response=True))
+        whole = await cached.complete(PROMPT, cache_response=True)
         assert replayed == live
-        assert whole == _done(live) == _done(replayed)
-        assert _info(_done(live)).status == "miss"
-        assert _info(_done(replayed)).status == _info(whole).status == "hit"
+        assert whole == done(live) == done(replayed)
+        assert info(done(live)).status == "miss"
+        assert info(done(replayed)).status == info(whole).status == "hit"
         self.check_calls(cached, 1)
 
     async def test_a_whole_answer_is_stored_and_streams(self, cached: Provider) -> None:
-        whole = await cached.complete(_PROMPT, cache_response=True)
-        events = await _collect(cached.stream(_PROMPT, cache_response=True))
-        assert _done(events) == whole
-        assert _text(events) == whole.content
-        assert _info(_done(events)).status == "hit"
+        whole = await cached.complete(PROMPT, cache_response=True)
+        events = await collect(cached.stream(PROMPT, cache_response=True))
+        assert done(events) == whole
+        assert text_of(events) == whole.content
+        assert info(done(events)).status == "hit"
         self.check_calls(cached, 1)
 
     async def test_a_stream_that_was_left_leaves_no_half_answer(self, cached: Provider) -> None:
-        await _leave_early(cached.stream(_PROMPT, cache_response=True))
-        whole = await cached.complete(_PROMPT, cache_response=True)
+        await leave_early(cached.stream(PROMPT, cache_response=True))
+        whole = await cached.complete(PROMPT, cache_response=True)
         assert whole.ok
         assert whole.finish_reason
-        events = await _collect(cached.stream(_PROMPT, cache_response=True))
-        assert _text(events) == whole.content
+        events = await collect(cached.stream(PROMPT, cache_response=True))
+        assert text_of(events) == whole.content
 
     async def test_regen_adds_a_sample_and_plain_hits_stay(self, cached: Provider) -> None:
-        first = await cached.complete(_PROMPT, cache_response=True)
-        second = await cached.complete(_PROMPT, cache_response=True, regen_cache=True)
-        assert (_info(second).status, _info(second).sample) == ("miss", 1)
-        plain = await cached.complete(_PROMPT, cache_response=True)
-        assert _info(plain).key == _info(first).key != _info(second).key
+        first = await cached.complete(PROMPT, cache_response=True)
+        second = await cached.complete(PROMPT, cache_response=True, regen_cache=True)
+        assert (info(second).status, info(second).sample) == ("miss", 1)
+        plain = await cached.complete(PROMPT, cache_response=True)
+        assert info(plain).key == info(first).key != info(second).key
         assert plain == first
-        assert await cached.complete(_PROMPT, cache_response=True, sample=1) == second
+        assert await cached.complete(PROMPT, cache_response=True, sample=1) == second
         self.check_calls(cached, 2)
 
     async def test_rewrite_replaces_what_plain_hits_return(self, cached: Provider) -> None:
-        first = await cached.complete(_PROMPT, cache_response=True)
-        second = await cached.complete(_PROMPT, cache_response=True, rewrite_cache=True)
-        assert (_info(second).status, _info(second).stored) == ("miss", True)
-        assert _info(second).key == _info(first).key
-        plain = await cached.complete(_PROMPT, cache_response=True)
-        assert _info(plain).status == "hit"
+        first = await cached.complete(PROMPT, cache_response=True)
+        second = await cached.complete(PROMPT, cache_response=True, rewrite_cache=True)
+        assert (info(second).status, info(second).stored) == ("miss", True)
+        assert info(second).key == info(first).key
+        plain = await cached.complete(PROMPT, cache_response=True)
+        assert info(plain).status == "hit"
         assert plain == second
         self.check_calls(cached, 2)
 
     async def test_offline_never_calls(self, cached: Provider) -> None:
         with pytest.raises(CacheMissError):
-            await cached.complete(_PROMPT, mode="offline")
+            await cached.complete(PROMPT, mode="offline")
         with pytest.raises(CacheMissError):
-            await _collect(cached.stream(_PROMPT, mode="offline"))
+            await collect(cached.stream(PROMPT, mode="offline"))
         self.check_calls(cached, 0)
-        stored = await cached.complete(_PROMPT, cache_response=True)
-        assert await cached.complete(_PROMPT, mode="offline") == stored
-        assert _done(await _collect(cached.stream(_PROMPT, mode="offline"))) == stored
+        stored = await cached.complete(PROMPT, cache_response=True)
+        assert await cached.complete(PROMPT, mode="offline") == stored
+        assert done(await collect(cached.stream(PROMPT, mode="offline"))) == stored
         self.check_calls(cached, 1)
 
     async def test_samples_are_topped_up(self, cached: Provider) -> None:
-        await cached.complete(_PROMPT, cache_response=True)
-        result = await cached.complete(_PROMPT, cache_response=True, samples=3)
-        assert [_info(sample).sample for sample in result.samples] == [0, 1, 2]
-        assert [_info(sample).status for sample in result.samples] == ["hit", "miss", "miss"]
-        again = await cached.complete(_PROMPT, cache_response=True, samples=3)
+        await cached.complete(PROMPT, cache_response=True)
+        result = await cached.complete(PROMPT, cache_response=True, samples=3)
+        assert [info(sample).sample for sample in result.samples] == [0, 1, 2]
+        assert [info(sample).status for sample in result.samples] == ["hit", "miss", "miss"]
+        again = await cached.complete(PROMPT, cache_response=True, samples=3)
         assert again.samples == result.samples
         self.check_calls(cached, 3)
 
     async def test_a_rejected_answer_is_asked_for_again(self, cached: Provider) -> None:
-        first = await cached.complete(_PROMPT, cache_response=True)
-        assert await _info(first).reject()
-        assert not await _info(first).reject()
-        assert _info(await cached.complete(_PROMPT, cache_response=True)).status == "miss"
+        first = await cached.complete(PROMPT, cache_response=True)
+        assert await info(first).reject()
+        assert not await info(first).reject()
+        assert info(await cached.complete(PROMPT, cache_response=True)).status == "miss"
         self.check_calls(cached, 2)
 
     async def test_equal_calls_at_once_are_one_call(self, cached: Provider) -> None:
         async def streamed() -> CompletionResult:
-            return _done(await _collect(cached.stream(_PROMPT, cache_response=True)))
+            return done(await collect(cached.stream(PROMPT, cache_response=True)))
 
-        asked = [cached.complete(_PROMPT, cache_response=True) for _ in range(10)]
+        asked = [cached.complete(PROMPT, cache_response=True) for _ in range(10)]
         results = await asyncio.gather(*asked, *(streamed() for _ in range(10)))
         assert all(result == results[0] for result in results)
-        assert [_info(result).status for result in results].count("miss") == 1
+        assert [info(result).status for result in results].count("miss") == 1
         self.check_calls(cached, 1)
 
     # --- embeddings -------------------------------------------------------------------------
@@ -371,35 +334,3 @@ class ProviderTests:
         again = await cached.embed(["one", "two", "three"], mode="offline")
         assert again.embeddings == both.embeddings[::-1]
         self.check_calls(cached, 2)
-
-
-async def _leave_early(stream: Any) -> None:
-    """Read one event of a stream, and close it."""
-    async with aclosing(stream) as events:
-        async for _ in events:
-            break
-
-
-async def _collect(
-    stream: AsyncIterator[StreamEvent], into: list[StreamEvent] | None = None
-) -> list[StreamEvent]:
-    """Return the events of a stream; `into` has those that came before a failure."""
-    events = [] if into is None else into
-    async for event in stream:
-        events.append(event)
-    return events
-
-
-def _text(events: list[StreamEvent]) -> str:
-    return "".join(event.data for event in events if event.type is StreamEventType.TOKEN)
-
-
-def _done(events: list[StreamEvent]) -> CompletionResult:
-    result: CompletionResult = events[-1].data
-    assert events[-1].type is StreamEventType.DONE
-    return result
-
-
-def _info(result: CompletionResult) -> CacheInfo:
-    assert result.cache is not None
-    return result.cache

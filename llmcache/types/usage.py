@@ -25,7 +25,8 @@ class Usage(Built):
     `input_tokens_cache_write_1h` (kept for an hour, at a higher price) a part of the
     latter; `reasoning_tokens` is a part of `output_tokens`. `price_list` names the list
     that the costs come from, such as `genai-prices 0.2.3`; `None` where the provider
-    stated them.
+    stated them. Costs from a list leave out what a provider takes beside the tokens for
+    its own tools (web searches, containers): then the bill is higher.
     """
 
     input_tokens: int = 0

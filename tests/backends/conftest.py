@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from command_support import Shared
 from machine_support import Machine, Numbered
 from server_support import emptied, own_database
 
@@ -83,3 +85,20 @@ async def machine(
             )
 
         yield make
+
+
+@pytest.fixture
+async def shared(
+    postgres_server: PostgresServer, redis_engines: list[Any]
+) -> AsyncIterator[Shared]:
+    async with own_database(postgres_server) as dsn:
+        with RedisServer(redis_engines[0]) as redis:
+            yield Shared(dsn, redis.url)
+
+
+@pytest.fixture
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run in an empty folder, without settings from outside."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("LLMCACHE_DIR", "PG_DSN", "REDIS_URL"):
+        monkeypatch.delenv(name, raising=False)

@@ -9,17 +9,14 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from backend_support import ROOT
+from command_support import Shared, run_command
 from copy_support import contents, fill, made
-from server_support import own_database
 from typer.testing import CliRunner
 
 from llmcache.backends import FSCache
@@ -28,51 +25,11 @@ from llmcache.backends.postgres import PostgresBackend
 from llmcache.cli import make_app
 from llmcache.cli.places import Place, open_place, parse_place
 from llmcache.errors import ConfigurationError
-from llmcache.testing.servers import PostgresServer, RedisServer
 
 _PG = "postgresql://user:s3cret@host/db"
 _REDIS = "redis://:s3cret@host:6379/0"
 
-
-@dataclass
-class Shared:
-    """The addresses of a Postgres database and a Redis of this test's own."""
-
-    pg_dsn: str
-    redis_url: str
-
-    @property
-    def place(self) -> str:
-        return f"pg_redis:{self.pg_dsn},{self.redis_url}"
-
-
-@pytest.fixture
-async def shared(
-    postgres_server: PostgresServer, redis_engines: list[Any]
-) -> AsyncIterator[Shared]:
-    async with own_database(postgres_server) as dsn:
-        with RedisServer(redis_engines[0]) as redis:
-            yield Shared(dsn, redis.url)
-
-
-@pytest.fixture(autouse=True)
-def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run in an empty folder, without settings from outside."""
-    monkeypatch.chdir(tmp_path)
-    for name in ("LLMCACHE_DIR", "PG_DSN", "REDIS_URL"):
-        monkeypatch.delenv(name, raising=False)
-
-
-async def _run(*arguments: str, **variables: str) -> tuple[int, Any, str]:
-    """Run a command in a process of its own; return its code, its JSON and its standard error."""
-    done = await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, "-m", "llmcache", *arguments, "--json"],
-        capture_output=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **variables},
-        check=False,
-    )
-    return done.returncode, json.loads(done.stdout or "null"), done.stderr.decode()
+pytestmark = pytest.mark.usefixtures("own_folder")
 
 
 async def _filled(count: int, folder: str = "cache") -> FSCache:
@@ -87,19 +44,19 @@ async def _filled(count: int, folder: str = "cache") -> FSCache:
 
 async def test_a_folder_into_a_shared_cache_and_back(shared: Shared) -> None:
     source = await _filled(300)
-    code, report, said = await _run("copy", "fs:./cache", shared.place)
+    code, report, said = await run_command("copy", "fs:./cache", shared.place)
     assert (code, said) == (0, "")
     assert (report["copied"], report["dictionaries"], report["problems"]) == (310, 2, [])
     async with HybridRedisPostgreSQLCache(shared.pg_dsn, shared.redis_url) as hybrid:
         assert await contents(hybrid) == await contents(source)
-    code, report, _ = await _run(
+    code, report, _ = await run_command(
         "copy", "pg_redis", "fs:back", PG_DSN=shared.pg_dsn, REDIS_URL=shared.redis_url
     )
     assert (code, report["copied"]) == (0, 310)
     async with FSCache("back") as back:
         assert await contents(back) == await contents(source)
     for target in (shared.place, "fs:back"):
-        code, report, _ = await _run("copy", "fs", target)
+        code, report, _ = await run_command("copy", "fs", target)
         assert (code, report["copied"], report["unchanged"]) == (0, 0, 310)
     await source.aclose()
 
@@ -107,9 +64,9 @@ async def test_a_folder_into_a_shared_cache_and_back(shared: Shared) -> None:
 async def test_one_collection_into_a_redis_alone(shared: Shared) -> None:
     await (await _filled(20)).aclose()
     place = f"redis:{shared.redis_url}"
-    code, report, _ = await _run("copy", "fs", place, "--collection", "two")
+    code, report, _ = await run_command("copy", "fs", place, "--collection", "two")
     assert (code, report["copied"]) == (0, 10)
-    code, report, _ = await _run("copy", place, f"pg:{shared.pg_dsn}")
+    code, report, _ = await run_command("copy", place, f"pg:{shared.pg_dsn}")
     assert (code, report["copied"]) == (0, 10)
 
 
@@ -121,7 +78,7 @@ async def test_an_older_entry_replaces_a_newer_one_only_when_asked_to(
     async with FSCache("cache") as source, FSCache("there") as target:
         await fill(source, [made(n, text="old") for n in range(10)])
         await fill(target, [made(n, text="new", created_at=newer) for n in range(10)])
-    code, report, _ = await _run("copy", "fs", "fs:there", *option)
+    code, report, _ = await run_command("copy", "fs", "fs:there", *option)
     assert (code, report["copied"], report["kept"]) == (0, copied, 10 - copied)
 
 
@@ -129,7 +86,7 @@ async def test_damage_is_named_and_the_code_is_1() -> None:
     await (await _filled(20)).aclose()
     path = next(iter(Path("cache/one").glob("*/*.llmc")))
     path.write_bytes(path.read_bytes()[:-5])
-    code, report, _ = await _run("copy", "fs:cache", "fs:there")
+    code, report, _ = await run_command("copy", "fs:cache", "fs:there")
     assert (code, report["copied"], report["damaged"]) == (1, 29, 1)
     assert report["problems"][0]["collection"] == "one"
     arguments = ["copy", "fs:cache", "fs:there"]
@@ -160,7 +117,7 @@ async def test_ctrl_c_leaves_whole_entries_and_the_copy_goes_on(shared: Shared) 
             assert program.returncode not in {0, None}
             assert b"goes on from here" in said
         assert b"Traceback" not in said
-        code, report, _ = await _run("copy", "fs:cache", f"pg:{shared.pg_dsn}")
+        code, report, _ = await run_command("copy", "fs:cache", f"pg:{shared.pg_dsn}")
         assert (code, report["copied"]) == (0, 4_010 - len(found))
         assert await contents(target) == await contents(source)
     await source.aclose()
@@ -168,7 +125,7 @@ async def test_ctrl_c_leaves_whole_entries_and_the_copy_goes_on(shared: Shared) 
 
 async def test_a_source_is_left_as_it_is(shared: Shared) -> None:
     """A database without our tables does not get them by being read."""
-    code, _, said = await _run("copy", f"pg:{shared.pg_dsn}", "fs:there")
+    code, _, said = await run_command("copy", f"pg:{shared.pg_dsn}", "fs:there")
     assert code == 2
     assert "llmcache db upgrade" in said
     async with PostgresBackend(shared.pg_dsn, migrate=False) as backend:
@@ -178,16 +135,16 @@ async def test_a_source_is_left_as_it_is(shared: Shared) -> None:
 
 async def test_export_and_import_of_a_shared_cache(shared: Shared) -> None:
     source = await _filled(50)
-    assert (await _run("export", "all.jsonl"))[0] == 0
-    code, report, _ = await _run("import", "all.jsonl", "--cache", f"pg:{shared.pg_dsn}")
+    assert (await run_command("export", "all.jsonl"))[0] == 0
+    code, report, _ = await run_command("import", "all.jsonl", "--cache", f"pg:{shared.pg_dsn}")
     assert (code, report["imported"]) == (0, 60)
     async with PostgresBackend(shared.pg_dsn) as backend:
         assert await contents(backend) == await contents(source)
-    code, report, _ = await _run("export", "back.jsonl", "--cache", shared.place)
+    code, report, _ = await run_command("export", "back.jsonl", "--cache", shared.place)
     assert (code, report["exported"]) == (0, 60)
     lines = [sorted(Path(name).read_text().splitlines()) for name in ("all.jsonl", "back.jsonl")]
     assert lines[0] == lines[1]
-    code, _, said = await _run("export", "x.jsonl", "--cache", "fs", "--cache-dir", "cache")
+    code, _, said = await run_command("export", "x.jsonl", "--cache", "fs", "--cache-dir", "cache")
     assert code == 2
     assert "one of" in said
     await source.aclose()
@@ -243,7 +200,9 @@ def test_what_is_no_place_is_one_line_without_its_secrets(text: str) -> None:
 
 async def test_a_server_that_is_not_there_is_one_line_without_its_password() -> None:
     Path("cache").mkdir()
-    code, report, said = await _run("copy", "pg:postgresql://u:s3cret@127.0.0.1:9/x", "fs:there")
+    code, report, said = await run_command(
+        "copy", "pg:postgresql://u:s3cret@127.0.0.1:9/x", "fs:there"
+    )
     assert (code, report) == (2, None)
     assert said.startswith("llmcache: ")
     assert said.count("\n") == 1

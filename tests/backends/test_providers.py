@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from dataclasses import replace
 from typing import Any, Unpack
 
 import pytest
@@ -15,9 +16,11 @@ from llmcache import (
     FSCache,
     OllamaProvider,
     OpenAIProvider,
+    collect_stream,
 )
+from llmcache.cache.control import Control
 from llmcache.options import CompletionOptions
-from llmcache.providers.base import Provider
+from llmcache.providers.base import Call, CallT, Provider
 from llmcache.testing import (
     DemoUpstream,
     FakeProvider,
@@ -151,3 +154,43 @@ async def test_the_suite_skips_what_a_provider_does_not_have() -> None:
     await suite.test_every_input_has_a_vector(parrot)
     with pytest.raises(pytest.skip.Exception):
         await suite.test_an_error_is_typed_and_passes(parrot, 500, streamed=False)
+
+
+class _Watched(FakeProvider):
+    """Notes each step that a call takes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps: list[str] = []
+
+    async def _prepared(self, call: CallT, control: Control) -> CallT:
+        self.steps.append("prepared")
+        return call
+
+    def _delivered(self, call: Call, result: CompletionResult) -> CompletionResult:
+        self.steps.append("delivered")
+        return replace(result, content=f"for {call.request.body['messages'][0]['content']}")
+
+
+@pytest.mark.parametrize("cached", [False, True])
+@pytest.mark.parametrize(
+    "door", ["complete", "stream", "complete_with_stats", "stream_with_stats", "warm_cache"]
+)
+async def test_every_door_takes_the_steps_of_a_subclass(door: str, cached: bool) -> None:
+    async with _Watched() as provider:
+        if door == "warm_cache":
+            await provider.warm_cache(requests=["you"])
+        elif door.startswith("stream"):
+            events = getattr(provider, door)("you", cache_response=cached)
+            assert (await collect_stream(events)).content == "for you"
+        else:
+            answer = await getattr(provider, door)("you", cache_response=cached)
+            assert (answer[0] if isinstance(answer, tuple) else answer).content == "for you"
+        assert provider.steps == ["prepared", "delivered"]
+
+
+async def test_what_gives_no_answer_is_prepared_all_the_same() -> None:
+    async with _Watched() as provider:
+        await provider.embed("x")
+        assert not (await provider.explain("x")).stored
+        assert provider.steps == ["prepared"] * 2

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from llmcache import CompletionResult, OllamaProvider, OpenAIProvider
+from llmcache import AnthropicProvider, CompletionResult, OllamaProvider, OpenAIProvider
 from llmcache.cache import open_cache
 from llmcache.cli.output import clean
 from llmcache.providers.openai_chat import ChatDialect
@@ -190,6 +190,51 @@ async def test_ollamas_answers_are_shown_and_its_streams_are_lines(
     assert (chat["kind"], chat["answer"]["content"]) == ("ollama.chat", "Hello")
     assert (prompt["kind"], prompt["answer"]["content"]) == ("ollama.generate", "Once")
     assert raw == body
+
+
+async def test_every_kind_of_answer_is_shown(run: Callable[..., Any], filled: Any) -> None:
+    """As its provider parses it; the kinds beside these are shown above."""
+    message = {
+        "id": "msg_1",
+        "type": "message",
+        "role": "assistant",
+        "model": "claude-sonnet-4-5",
+        "content": [{"type": "text", "text": "Hello"}],
+        "stop_reason": "end_turn",
+        "usage": {"input_tokens": 1, "output_tokens": 1},
+    }
+    part = {"type": "output_text", "text": "Hi", "annotations": []}
+    item = {"type": "message", "id": "m", "role": "assistant", "status": "completed"}
+    response = {
+        "id": "resp_1",
+        "object": "response",
+        "status": "completed",
+        "model": "gpt-5",
+        "output": [{**item, "content": [part]}],
+    }
+
+    def answer(request: Any) -> Reply:
+        found = message if request.path.endswith("/messages") else response
+        return Reply(body=json.dumps(found).encode())
+
+    async with Upstream(answer) as upstream:
+        url = upstream.base_url
+        options: dict[str, Any] = {"api_key": "sk", "cache_dir": filled.folder}
+        claude = AnthropicProvider("claude-sonnet-4-5", base_url=url.removesuffix("/v1"), **options)
+        gpt = OpenAIProvider("gpt-5", base_url=url, use_responses_api=True, **options)
+        results = []
+        for provider in (claude, gpt):
+            async with provider:
+                results.append(await provider.complete("q", cache_response=True))
+
+    def look() -> list[Any]:
+        return [run("show", result.cache.key, "--json").json for result in results]
+
+    shown = await asyncio.to_thread(look)
+    assert [(each["kind"], each["answer"]["content"]) for each in shown] == [
+        ("messages", "Hello"),
+        ("responses", "Hi"),
+    ]
 
 
 def test_a_vector_is_shown_by_its_size(

@@ -18,6 +18,7 @@ from llmcache import CacheManager, OpenAIProvider, Usage, prices
 from llmcache.backends import MemoryBackend
 from llmcache.models import BUILT_IN, ModelProfile
 from llmcache.prices import Price, find_price, priced, priced_usage
+from llmcache.providers.anthropic_messages import MessagesDialect
 from llmcache.testing.upstream import Reply, Upstream, UpstreamRequest
 from llmcache.types import CompletionResult, StreamEventType
 
@@ -80,6 +81,19 @@ def test_prices_by_hand() -> None:
     price = find_price(wrote, "anthropic", "claude-sonnet-4-5")
     assert price is not None
     assert price.total == 400 * 3_000 + 100 * 3_750 + 500 * 6_000
+
+
+async def test_an_answer_that_was_kept_for_an_hour_costs_what_that_costs() -> None:
+    usage = {
+        "input_tokens": 0,
+        "cache_creation_input_tokens": 100_000,
+        "cache_creation": {"ephemeral_1h_input_tokens": 100_000},
+    }
+    message = {"role": "assistant", "model": "claude-sonnet-4-5", "content": [], "usage": usage}
+    answer = MessagesDialect("anthropic").parse(json.dumps(message).encode())
+    cost = (await priced(answer, "anthropic")).usage
+    assert cost is not None
+    assert cost.total_cost == Decimal("0.6")
 
 
 def test_what_was_served_otherwise_has_another_price_or_none() -> None:

@@ -15,8 +15,11 @@ from llmcache import (
     EmbeddingResult,
     MessageInput,
     ModelProfile,
+    OllamaProvider,
     OpenAIProvider,
     Provider,
+    ProviderError,
+    PullProgress,
     StreamEvent,
     TokenCount,
     collect_stream,
@@ -52,6 +55,18 @@ async def claude(provider: AnthropicProvider) -> None:
     result = await provider.complete("q", system="s", thinking={"type": "adaptive"}, top_k=4)
     assert_type(result, CompletionResult)
     assert_type(await provider.count_tokens("q", tools=[]), int)
+
+
+async def models(provider: OllamaProvider, error: ProviderError) -> None:
+    assert_type(await provider.pull_model("m"), bool)
+    async for step in provider.pull_model("m"):
+        assert_type(step, PullProgress)
+        assert_type(step.fraction, float | None)
+    assert_type(await provider.list_models(), list[str])
+    assert_type(error.status_code, int | None)
+    async with provider.stream_with_stats("q", think=True) as events:
+        async for event in events:
+            assert_type(event, StreamEvent)
 
 
 async def wrong(provider: OpenAIProvider) -> None:

@@ -90,7 +90,7 @@ class Exchange:
         options: dict[str, Any] = {}
         extra: dict[str, Any] = {}
         for name, value in self.asked.items():
-            if name in {"messages", "stream"}:
+            if name == "messages" or name in _DELIVERY:
                 continue
             known = name in CHAT_OPTIONS and value is not None
             if name == "tools" and self.has_typeless_tools:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections import UserDict
 from enum import StrEnum
 from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
+import httpx
 import pytest
 from pydantic import BaseModel
 
@@ -205,7 +207,7 @@ async def test_stream_fields_belong_to_delivery() -> None:
     assert options == [
         {"include_usage": True},
         {"include_usage": True, "include_obfuscation": False},
-        {"include_usage": True},  # a stored stream answers whole calls too, and they have a usage
+        None,  # false is the API's default, and some servers refuse the field
     ]
 
 
@@ -224,6 +226,45 @@ def test_reasoning_models_of_openai_get_max_completion_tokens(model: str) -> Non
 def test_other_models_keep_max_tokens(model: str) -> None:
     assert body(model=model, native=True, max_tokens=7)["max_tokens"] == 7
     assert "max_completion_tokens" not in body(model=model, native=True, max_tokens=7)
+
+
+AZURE = "https://resource.openai.azure.com/openai"
+
+
+@pytest.mark.parametrize(
+    ("base_url", "model", "field"),
+    [
+        (f"{AZURE}/v1", "gpt-5-mini", "max_completion_tokens"),
+        (f"{AZURE}/v1", "o4-mini", "max_completion_tokens"),
+        (f"{AZURE}/v1", "gpt-4o", "max_tokens"),
+        (f"{AZURE}/v1", "our-gpt-5", "max_tokens"),  # a name of one's own says nothing
+        (f"{AZURE}/deployments/gpt-5?api-version=1", "gpt-5", "max_completion_tokens"),
+        (f"{AZURE}/deployments/o3-mini/?api-version=1", "demo", "max_completion_tokens"),
+        # The deployment answers, whatever the body says.
+        (f"{AZURE}/deployments/gpt-4o?api-version=1", "gpt-5", "max_tokens"),
+        (f"{AZURE}/deployments/chat?api-version=1", "gpt-5", "max_tokens"),
+        ("https://api.openai.com/v1", "gpt-5", "max_completion_tokens"),
+        ("https://api.openai.com/v1/deployments/gpt-4o", "gpt-5", "max_completion_tokens"),
+        ("https://openai.azure.com.example/openai/v1", "gpt-5", "max_tokens"),
+        ("https://openrouter.ai/api/v1", "gpt-5", "max_tokens"),
+    ],
+)
+async def test_reasoning_models_of_azure_get_max_completion_tokens(
+    base_url: str, model: str, field: str
+) -> None:
+    bodies: list[dict[str, Any]] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        bodies.append(json.loads(request.content))
+        return httpx.Response(200, json=completion("hi"))
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as client:
+        provider = OpenAIProvider(
+            model, base_url=base_url, api_key="k", cache_backend=None, http_client=client
+        )
+        async with provider:
+            await provider.complete("x", max_tokens=7)
+    assert bodies == [{"model": model, "messages": [_USER], field: 7}]
 
 
 # --- tools ------------------------------------------------------------------------------------

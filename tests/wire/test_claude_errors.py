@@ -13,6 +13,7 @@ from llmcache import (
 )
 from llmcache.errors import (
     BadRequestError,
+    ConflictError,
     ContextLengthError,
     OverloadedError,
     QuotaExceededError,
@@ -52,6 +53,7 @@ OLD, NEW = "2023-06-01", "2026-10-21"
             False,
         ),
         (402, "billing_error", "pay", QuotaExceededError, False),
+        (409, "conflict_error", "again", ConflictError, True),
         (413, "request_too_large", "big", BadRequestError, False),
         (429, "rate_limit_error", "slow", RateLimitError, True),
         (500, "api_error", "oops", ServerError, True),
@@ -73,6 +75,11 @@ async def test_errors_are_typed(
         assert raised.value.retryable == retryable
         assert upstream.calls == (3 if retryable else 1)
         assert sleeps(provider) == [3.0, 3.0] * retryable  # type: ignore[arg-type]
+    # In the middle of a stream the status is gone, and the type says the same.
+    async with serving(streamed(starts(), *text_block(0, "a"), error)) as (provider, _):
+        _, late = await until_error(provider.stream("x", cache_response=True))
+        assert type(late) is expected
+        assert (late.status, late.code, late.retryable) == (200, kind, retryable)
 
 
 @pytest.mark.parametrize(("status", "word", "calls"), [(529, "false", 1), (400, "true", 3)])

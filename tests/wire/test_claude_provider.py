@@ -87,6 +87,20 @@ async def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatc
     assert request.json()["model"] == "claude-a"
 
 
+@pytest.mark.parametrize("version", [OLD, NEW])
+async def test_an_empty_key_is_no_key(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", SECRET)
+    async with Upstream(plain_answer) as upstream:
+        async with provider_of(upstream, api_key="", api_version=version) as provider:
+            await provider.complete("x")
+        async with provider_of(upstream, api_key=None, api_version=version) as provider:
+            await provider.complete("x")
+        foreign, own = upstream.requests
+    assert SECRET not in str(foreign.headers)
+    assert not {"authorization", "x-api-key"} & foreign.headers.keys()
+    assert SECRET in str(own.headers)
+
+
 @pytest.mark.parametrize(
     ("base", "url"),
     [

@@ -62,6 +62,7 @@ async def test_every_failure_is_of_its_class_and_says_what_is_known(
         error = raised.value
         assert type(error) is kind
         assert (error.provider, error.status, error.code) == ("127.0.0.1", status, code)
+        assert error.status_code == status
         assert (error.request_id, error.retry_after) == ("req_7", 0.5)
         assert (error.message, error.retryable) == ("boom", retryable)
         assert isinstance(error, LLMCacheError)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ import pytest
 from ollama._client import _parse_host
 
 from llmcache import (
-    CacheMissError,
     InvalidRequestError,
     NotFoundError,
     OllamaProvider,
@@ -23,7 +21,7 @@ from llmcache.errors import InvalidResponseError, StreamInterruptedError
 from llmcache.providers.base import Provider
 from llmcache.providers.ollama_models import PullProgress
 from llmcache.testing import ProviderTests
-from llmcache.testing.upstream import Reply, Upstream, UpstreamRequest
+from llmcache.testing.upstream import Reply, UpstreamRequest
 
 from .ollama_support import OllamaUpstream, host_of, ndjson, ollama_of, serving
 from .support import SECRET, as_json, collect, final, stored
@@ -108,6 +106,18 @@ async def test_the_host_is_read_as_by_the_official_client(
 def test_an_address_that_is_none_is_refused(host: str) -> None:
     with pytest.raises(InvalidRequestError, match=r"^base_url: "):
         OllamaProvider(base_url=host, cache_backend=None)
+
+
+async def test_an_empty_key_is_no_key_and_none_is_the_environment_s(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OLLAMA_API_KEY", SECRET)
+    async with OllamaUpstream() as server:
+        for key in ("", None):
+            async with ollama_of(server, api_key=key) as provider:
+                await provider.complete("q")
+        foreign, own = (request.headers.get("authorization") for request in server.requests)
+    assert (foreign, own) == (None, f"Bearer {SECRET}")
 
 
 def test_digest_seconds_are_seconds() -> None:
@@ -222,92 +232,6 @@ async def test_a_model_is_fetched_when_it_is_not_there() -> None:
         assert [request.path for request in upstream.requests] == ["/api/tags"]
         assert await provider.ensure_model("x")
         assert [request.path for request in upstream.requests[1:]] == ["/api/tags", "/api/pull"]
-
-
-# --- tags -------------------------------------------------------------------------------------
-
-
-async def test_a_tag_that_moved_is_another_question() -> None:
-    async with OllamaUpstream() as server, ollama_of(server, pin_digest=True) as provider:
-        first = await provider.complete("q", cache_response=True)
-        assert (await provider.complete("q", cache_response=True, model="demo:latest")) == first
-        server.digests["demo:latest"] = "sha256:new"
-        assert (await provider.complete("q", cache_response=True)).cache.hit  # type: ignore[union-attr]
-        await provider.embed("q", cache_response=True)
-        assert provider._digests is not None
-        provider._digests.forget()
-        for ask in (provider.complete, provider.generate, provider.embed):
-            result = await ask("q", cache_response=True)  # type: ignore[operator]
-            assert result.cache.status == "miss"
-        events = await collect(provider.stream("q", cache_response=True))
-        assert final(events).cache.hit  # type: ignore[union-attr]
-        assert (await provider.explain("q")).stored
-        assert sum(request.path == "/api/tags" for request in server.requests) == 2
-
-
-async def test_without_pinning_a_tag_is_a_name() -> None:
-    async with OllamaUpstream() as server, ollama_of(server) as provider:
-        first = await provider.complete("q", cache_response=True)
-        server.digests["demo:latest"] = "sha256:new"
-        again = await provider.complete("q", cache_response=True, model="demo:latest")
-        assert again == first
-        vectors = await provider.embed("q", cache_response=True, keep_alive=5)
-        assert (await provider.embed("q", mode="offline", model="demo:latest")) == vectors
-        assert len(server.requests) == 2
-
-
-async def test_many_calls_at_once_look_a_tag_up_once_and_a_call_without_cache_never() -> None:
-    async with OllamaUpstream() as server, ollama_of(server, pin_digest=True) as provider:
-        await provider.complete("q")
-        assert [request.path for request in server.requests] == ["/api/chat"]
-        await asyncio.gather(*(provider.complete(str(i), cache_response=True) for i in range(9)))
-        assert sum(request.path == "/api/tags" for request in server.requests) == 1
-
-
-async def test_a_tag_that_nobody_can_look_up_goes_past_the_cache() -> None:
-    async with OllamaUpstream() as server, ollama_of(server, pin_digest=True) as provider:
-        server.digests = {}
-        reason = "the digest of what answers is not known"
-        for _ in range(2):
-            result = await provider.complete("q", cache_response=True)
-            vectors = await provider.embed("q", cache_response=True)
-            assert result.cache is not None
-            assert vectors.cache is not None
-            assert (result.cache.status, result.cache.reason) == ("bypass", reason)
-            assert (vectors.cache.status, vectors.cache.reason) == ("bypass", reason)
-        with pytest.raises(CacheMissError, match=reason):
-            await provider.complete("q", mode="offline")
-        with pytest.raises(CacheMissError, match=reason):
-            await provider.embed("q", mode="offline")
-        assert await stored(provider) == []
-
-
-async def test_a_look_up_that_fails_fails_no_call() -> None:
-    inner = OllamaUpstream()
-
-    def reply(request: UpstreamRequest) -> Reply:
-        return Reply(500) if request.path == "/api/tags" else inner._reply(request)
-
-    async with Upstream(reply) as upstream, ollama_of(upstream, pin_digest=True) as provider:
-        result = await provider.complete("q", cache_response=True)
-        assert result.cache is not None
-        assert result.cache.status == "bypass"
-        assert [request.path for request in upstream.requests] == ["/api/tags", "/api/chat"]
-
-
-async def test_a_pull_makes_the_tags_be_looked_up_anew() -> None:
-    inner = OllamaUpstream()
-
-    def reply(request: UpstreamRequest) -> Reply:
-        return Reply(body=ndjson(*PULL)) if request.path == "/api/pull" else inner._reply(request)
-
-    async with Upstream(reply) as upstream, ollama_of(upstream, pin_digest=True) as provider:
-        await provider.complete("q", cache_response=True)
-        inner.digests["demo:latest"] = "sha256:new"
-        await provider.pull_model()
-        again = await provider.complete("q", cache_response=True)
-        assert again.cache is not None
-        assert again.cache.status == "miss"
 
 
 # --- secrets ----------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +170,35 @@ def test_options_of_the_constructor_pass() -> None:
 def test_what_leads_nowhere_says_what_would(make: Any, name: str, said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):
         make(name, cache_backend="memory")
+
+
+# Those that have a model of their own; a server somewhere else has none that we could know.
+OWN_MODELS = {"openai": "gpt-5-nano", "ollama": "qwen2.5:3b"}
+
+
+@pytest.mark.parametrize("given", [{}, {"model": None}], ids=repr)
+@pytest.mark.parametrize("name", PROVIDERS.names)
+def test_a_name_without_a_model_has_its_own_or_asks_for_one(
+    name: str, given: dict[str, Any]
+) -> None:
+    if name in OWN_MODELS:
+        made: Any = get_provider(name, cache_backend="memory", **given)
+        assert made.model == OWN_MODELS[name]
+    else:
+        said = f"name a model of '{name}': model=…, or {name}/<model>"
+        with pytest.raises(ConfigurationError, match=re.escape(said)):
+            get_provider(name, cache_backend="memory", **given)
+
+
+def test_a_factory_of_one_s_own_that_needs_a_model_asks_for_one() -> None:
+    def strict(model: str, **_: Any) -> FakeProvider:
+        return FakeProvider(model=model)
+
+    mine = PROVIDERS.with_provider("strict", strict)
+    with pytest.raises(ConfigurationError, match="name a model of 'strict'"):
+        mine.get_provider("strict")
+    made: Any = mine.get_provider("strict", model="m")
+    assert made.model == "m"
 
 
 async def test_a_provider_of_one_s_own_is_added_to_a_registry_of_one_s_own() -> None:

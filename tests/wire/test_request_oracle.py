@@ -17,7 +17,7 @@ from llmcache.testing.upstream import Reply, UpstreamRequest
 from .support import SECRET, answer_stream, as_json, collect, completion, serving, sse
 
 # Why our body may differ from the SDK's:
-# - `stream_options.include_usage` is always asked for, so that a stream can be stored with its usage;
+# - `stream_options.include_usage` is asked for, so that a stream can be stored with its usage;
 # - a default in a strict schema is left out: strict mode rejects it;
 # - an option that is None is left out, where the SDK sends null; so no case here has a None.
 

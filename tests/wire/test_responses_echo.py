@@ -40,14 +40,20 @@ def echoing(request: UpstreamRequest) -> Reply:
     return Reply(body=json.dumps(whole, indent=2).encode())
 
 
+DOORS = ("complete", "stream", "complete_with_stats", "stream_with_stats")
+
+
 async def ask(provider: OpenAIProvider, how: str, **options: Any) -> CompletionResult:
-    if how == "stream":
-        return final(await collect(provider.stream("x", cache_response=True, **options)))
-    return await provider.complete("x", cache_response=True, **options)
+    asked: Any = getattr(provider, how)("x", cache_response=True, **options)
+    if how.startswith("stream"):
+        return final(await collect(asked))
+    found = await asked
+    answer: CompletionResult = found[0] if how == "complete_with_stats" else found
+    return answer
 
 
-@pytest.mark.parametrize("how", ["complete", "stream"])
-@pytest.mark.parametrize("first", ["complete", "stream"])
+@pytest.mark.parametrize("how", DOORS)
+@pytest.mark.parametrize("first", DOORS)
 async def test_a_hit_repeats_what_its_own_caller_said(first: str, how: str) -> None:
     async with serving(echoing, use_responses_api=True) as (provider, upstream):
         live = await ask(provider, first, **ALICE)
@@ -95,22 +101,23 @@ async def test_callers_at_the_same_time_do_not_read_each_other() -> None:
         calls = [
             asyncio.create_task(ask(provider, how, **caller))
             for caller in (ALICE, BOB)
-            for how in ("complete", "stream")
+            for how in DOORS
         ]
         await asyncio.sleep(0.05)
         waiting.set()
-        alice, alice_too, bob, bob_too = await asyncio.gather(*calls)
+        answers = await asyncio.gather(*calls)
         assert upstream.calls == 1
-    assert {alice.raw["user"], alice_too.raw["user"]} == {"alice"}
-    assert {bob.raw["user"], bob_too.raw["user"]} == {"bob"}
+    told = [answer.raw["user"] for answer in answers]
+    assert told == ["alice"] * len(DOORS) + ["bob"] * len(DOORS)
 
 
 async def test_every_sample_is_its_own_caller_s() -> None:
     async with serving(echoing, use_responses_api=True) as (provider, _):
         await provider.complete("x", cache_response=True, samples=2, **ALICE)
-        again = await provider.complete("x", cache_response=True, samples=3, **BOB)
-        assert [sample.raw["user"] for sample in again.samples] == ["bob"] * 3
-        assert again.raw["user"] == "bob"
+        for how in ("complete", "complete_with_stats"):
+            again = await ask(provider, how, samples=3, **BOB)
+            assert [sample.raw["user"] for sample in again.samples] == ["bob"] * 3
+            assert again.raw["user"] == "bob"
 
 
 async def test_a_setting_that_the_server_fills_in_stays() -> None:

@@ -84,6 +84,25 @@ async def test_a_spent_quota_is_not_tried_again() -> None:
             assert upstream.calls == 1
 
 
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (413, {"type": "tokens", "code": "rate_limit_exceeded"}),
+        (429, {"type": "insufficient_quota", "code": "rate_limit_exceeded"}),
+        (402, {"code": 402}),
+    ],
+)
+async def test_a_limit_that_no_wait_lifts_is_not_waited_for(
+    status: int, said: dict[str, str | int]
+) -> None:
+    reply = Reply(status, as_json({"error": {"message": "m", **said}}), {"retry-after": "1"})
+    async with serving([reply, GOOD]) as (provider, upstream):
+        with pytest.raises(ProviderError) as raised:
+            await provider.complete("x")
+        assert not raised.value.retryable
+        assert (upstream.calls, sleeps(provider)) == (1, [])
+
+
 async def test_a_200_with_an_error_inside_is_tried_again() -> None:
     async with serving([Reply(body=as_json(LIMITED)), GOOD]) as (provider, upstream):
         assert (await provider.complete("x", cache_response=True)).content == "hi"

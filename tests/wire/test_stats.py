@@ -212,8 +212,11 @@ async def test_without_an_id_nothing_is_sent() -> None:
 @pytest.mark.parametrize("wrong", ["", "a b", "é", "a\nb", "x" * 513, 7])
 async def test_an_id_that_cannot_be_sent_is_refused(wrong: Any) -> None:
     async with serving(GOOD) as (provider, upstream):
+        for ask in (provider.complete, provider.complete_with_stats):
+            with pytest.raises(InvalidRequestError, match="request_id: must be 1 to 512 visible"):
+                await ask("x", request_id=wrong)
         with pytest.raises(InvalidRequestError, match="request_id: must be 1 to 512 visible"):
-            await provider.complete("x", request_id=wrong)
+            provider.stream_with_stats("x", request_id=wrong)
         assert upstream.calls == 0
 
 

@@ -50,9 +50,49 @@ def test_a_date_is_seconds_from_now(monkeypatch: pytest.MonkeyPatch) -> None:
     assert retry_after({"retry-after": "Wed, 21 Oct 2015 09:28:00 +0200"}) == 30.0
 
 
+@pytest.mark.parametrize(
+    ("delay", "headers", "expected"),
+    [
+        ("34s", {}, 34.0),
+        ("34.074824224s", {}, 34.074824224),
+        ("34s", {"retry-after": "2"}, 2.0),
+        ("34s", {"retry-after": "0"}, 34.0),
+        ("0s", {}, None),
+        ("-1s", {}, None),
+        ("nans", {}, None),
+        ("soon", {}, None),
+        (None, {}, None),
+        ({"seconds": 34}, {}, None),
+    ],
+    ids=str,
+)
+def test_google_says_in_the_body_how_long_to_wait(
+    delay: Any, headers: Mapping[str, str], expected: float | None
+) -> None:
+    google = "type.googleapis.com/google.rpc"
+    details = [
+        {"@type": f"{google}.QuotaFailure", "violations": [{"quotaId": "PerMinute"}]},
+        {"@type": f"{google}.RetryInfo", "retryDelay": delay},
+    ]
+    error = {"code": 429, "message": "m", "status": "RESOURCE_EXHAUSTED", "details": details}
+    for data in ({"error": error}, [{"error": error}]):
+        for raised in (
+            error_from_response("google", 429, headers, json.dumps(data).encode()),
+            error_from_json("google", data, 200, headers),
+        ):
+            assert (raised.message, raised.code, raised.retry_after) == ("m", "429", expected)
+            assert raised.retryable
+
+
+@pytest.mark.parametrize("details", [7, "x", {}, [], [None], [[]], [{}], {"@type": "x"}], ids=str)
+def test_details_of_another_shape_say_nothing_of_a_wait(details: Any) -> None:
+    data = {"error": {"code": 429, "message": "m", "details": details}}
+    assert error_from_json("google", data, 200).retry_after is None
+
+
 _json = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["error", "message", "code", "type", "status", "detail"]), inner, max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["error", "message", "code", "type", "status", "detail", "details", "@type", "retryDelay"]), inner, max_size=4),
     max_leaves=8,
 )  # fmt: skip
 
