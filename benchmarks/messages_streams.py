@@ -1,24 +1,20 @@
-"""Decoding streams of the Messages API: the time per event, and the memory of a very long one."""
+"""Decoding streams of the Messages API: the time per event."""
 
 from __future__ import annotations
 
 import json
 import time
-import tracemalloc
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from functools import partial
 from importlib import util
 from pathlib import Path
 from typing import Any, Final
 
-import httpx
-import orjson
-
-from llmcache import AnthropicProvider, StreamEventType
 from llmcache.providers.anthropic_messages import MessagesDialect
 from llmcache.providers.sse import SSEDecoder
 from llmcache.types import WireEvent
 
+from .long_streams import message_stream
 from .runner import Bar, Options, Row, Turn, interleave, row_of
 from .size import recordings
 
@@ -27,21 +23,19 @@ __all__ = ["rows"]
 _GROUP: Final = "streams of the Messages API"
 _LONGEST: Final = 5
 _CHUNK: Final = 4_096
-_MIB: Final = 2**20
 
 Pass = Callable[[list[bytes]], int]
 
 
 async def rows(options: Options) -> list[Row]:
-    """Return the time per event of our decoder and the official SDK's, and the memory row."""
-    sources = {"made up, 2,000 words": [b"".join(_stream(2_000))]}
+    """Return the time per event of our decoder and the official SDK's."""
+    sources = {"made up, 2,000 words": [b"".join(message_stream(2_000))]}
     folder = recordings()
     if folder is not None:
         sources[f"{_LONGEST} longest recorded"] = _longest(folder)
     lines: list[Row] = []
     for title, streams in sources.items():
         lines += await _decoding(title, streams, rounds=5 if options.quick else 30)
-    lines.append(await _memory((10 if options.quick else 100) * 10**6))
     return lines
 
 
@@ -51,30 +45,6 @@ def _longest(folder: Path) -> list[bytes]:
     exchanges = [json.loads((folder / name).read_text(encoding="utf-8")) for name in files]
     bodies = {exchange["response"]["body"].encode() for exchange in exchanges}
     return sorted(bodies, key=len, reverse=True)[:_LONGEST]
-
-
-def _event(kind: str, **fields: Any) -> bytes:
-    data = orjson.dumps({"type": kind, **fields})
-    return b"event: " + kind.encode() + b"\ndata: " + data + b"\n\n"
-
-
-def _word(text: str) -> bytes:
-    return _event("content_block_delta", index=0, delta={"type": "text_delta", "text": text})
-
-
-def _stream(words: int) -> list[bytes]:
-    """Return the events of an answer of so many words."""
-    message = {"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "content": []}
-    usage = {"input_tokens": 10, "output_tokens": 1}
-    ends = {"stop_reason": "end_turn", "stop_sequence": None}
-    return [
-        _event("message_start", message={**message, "stop_reason": None, "usage": usage}),
-        _event("content_block_start", index=0, content_block={"type": "text", "text": ""}),
-        *[_word(f"word{number % 100} ") for number in range(words)],
-        _event("content_block_stop", index=0),
-        _event("message_delta", delta=ends, usage={"output_tokens": words}),
-        _event("message_stop"),
-    ]
 
 
 # --- time -----------------------------------------------------------------------------------------
@@ -154,44 +124,3 @@ def _official() -> Pass:
         return events
 
     return go
-
-
-# --- memory ---------------------------------------------------------------------------------------
-
-
-async def _memory(size: int) -> Row:
-    """Return the peak of a stream of `size` bytes above its own text, until its last event."""
-
-    async def body() -> AsyncIterator[bytes]:
-        start, begins, *words, stops, delta, stop = _stream(100)
-        yield start + begins
-        some = b"".join(words)
-        for _ in range(size // len(some)):
-            yield some
-        yield stops + delta + stop
-
-    def answer(_: httpx.Request) -> httpx.Response:
-        return httpx.Response(200, content=body(), headers={"content-type": "text/event-stream"})
-
-    client = httpx.AsyncClient(transport=httpx.MockTransport(answer))
-    provider = AnthropicProvider(
-        "m", api_key="sk-benchmark", cache_backend=None, http_client=client
-    )
-    text = peak = 0
-    tracemalloc.start()
-    try:
-        before = tracemalloc.get_traced_memory()[0]
-        async for event in provider.stream("q"):
-            if event.type is StreamEventType.TOKEN:
-                text += len(event.data)
-            elif event.type is StreamEventType.USAGE:
-                peak = tracemalloc.get_traced_memory()[1] - before
-        whole = tracemalloc.get_traced_memory()[1] - before
-    finally:
-        tracemalloc.stop()
-        await client.aclose()
-        await provider.close()
-    title = f"memory above its text, a stream of {size // 10**6} MB (tracemalloc)"
-    note = f"text {text / _MIB:.1f} MiB; peak {peak / _MIB:.1f} MiB, {whole / _MIB:.1f} with the answer"
-    above = (peak - text) / _MIB
-    return Row(_GROUP, title, "MiB", above, bar=Bar("median", "<=", 4), note=note)

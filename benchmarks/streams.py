@@ -23,7 +23,7 @@ from llmcache.providers.sse import NDJSONDecoder, SSEDecoder
 from llmcache.testing.upstream import Reply, Upstream
 from llmcache.types import WireEvent
 
-from . import exchange, messages_streams
+from . import exchange, long_streams, messages_streams
 from .runner import Bar, Options, Rounds, Row, Turn, interleave, row_of
 from .size import recorded, recordings
 
@@ -61,7 +61,8 @@ async def rows(options: Options) -> list[Row]:
     for title, bodies in lines.items():
         found += await _lines(title, bodies, rounds=rounds)
     found += await _replay(options, sources[_MADE_UP][0])
-    return found + await messages_streams.rows(options)
+    found += await messages_streams.rows(options)
+    return found + await long_streams.rows(options)
 
 
 def _recorded_lines(folder: Path) -> list[bytes]:

@@ -73,6 +73,7 @@ async def main() -> None:
 
         counters = provider.cache.counters
         print(f"\n{counters.hits} hits, {counters.misses} misses, {counters.bypassed} bypassed")
+        print(f"{counters.stored} stored, {counters.dropped} dropped by the store")
         print(f"spared {counters.saved_seconds:.2f} s and ${counters.saved_cost}")
 
 

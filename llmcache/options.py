@@ -65,6 +65,10 @@ class ControlOptions(TypedDict, total=False):
     """Seconds past its time during which an answer serves when the provider fails."""
     store_truncated: bool | None
     """Store an answer that was cut by its length limit. Default: the policy's."""
+    store_refusals: bool | None
+    """Store what the model refused to answer, or a content filter cut. Default: the policy's."""
+    store_paused: bool | None
+    """Store a turn that the model has only paused (`pause_turn`). Default: the policy's."""
     replay: Replay
     """How to play a stored answer that is streamed. Default: `instant`."""
 
@@ -81,7 +85,7 @@ class TransportOptions(TypedDict, total=False):
     request_id: str | None
     """Your name for the call, sent as `x-client-request-id`; in neither the key nor the entry."""
     extra_headers: Mapping[str, str] | None
-    """More HTTP headers. They are not part of the key, except those that version the API."""
+    """More HTTP headers. Not in the key, except those that version the API or name an account."""
     extra_body: Mapping[str, Any] | None
     """More fields for the wire body; they are part of the key."""
 
@@ -199,7 +203,14 @@ CALL_FIELDS: Final = frozenset(
 COMPLETION_FIELDS: Final = frozenset(CompletionOptions.__annotations__)
 EMBEDDING_FIELDS: Final = frozenset(EmbeddingOptions.__annotations__)
 
-_SWITCHES: Final = ("cache_response", "rewrite_cache", "regen_cache", "store_truncated")
+_SWITCHES: Final = (
+    "cache_response",
+    "rewrite_cache",
+    "regen_cache",
+    "store_truncated",
+    "store_refusals",
+    "store_paused",
+)
 # What others call it, where no likeness of names leads there.
 _HINTS: Final[Mapping[str, str]] = {
     "cache": "did you mean 'cache_response'?",

@@ -2,7 +2,7 @@
 
 Refusals and time-outs are told apart. A server that refuses costs next to nothing, and
 a few in a row open the circuit; one that does not answer costs every caller its
-deadline, and the first opens it.
+deadline, and the first opens it. One that is full answers, and can be read: it does neither.
 """
 
 from __future__ import annotations
@@ -15,13 +15,17 @@ from typing import Final
 
 from ..errors import BackendUnavailableError
 
-__all__ = ["Circuit"]
+__all__ = ["Circuit", "StoreFullError"]
 
 _REFUSALS: Final = 3
 # What took so long before it failed, or was given up, counts as a time-out.
 _SLOW: Final = 0.25
 _FIRST_PAUSE: Final = 1.0
 _LONGEST_PAUSE: Final = 30.0
+
+
+class StoreFullError(BackendUnavailableError):
+    """The store answers, and takes nothing more."""
 
 
 class Circuit:
@@ -64,8 +68,8 @@ class Circuit:
     def end(self, error: BaseException | None, began: tuple[float, bool, int]) -> None:
         """Learn from how a call ended."""
         started, trial, openings = began
-        if error is None:
-            self._refusals, self._pause = 0, 0.0
+        if error is None or isinstance(error, StoreFullError):
+            self.close()
         elif isinstance(error, BackendUnavailableError | asyncio.CancelledError):
             slow = self._clock() - started >= _SLOW
             # Of many that were under way when one opened the circuit, none tells more than that one.
@@ -74,6 +78,10 @@ class Circuit:
                 self._failed(slow=slow)
         if trial:
             self._trying = False
+
+    def close(self) -> None:
+        """Let calls through: the store was seen to work."""
+        self._refusals, self._pause = 0, 0.0
 
     def _failed(self, *, slow: bool) -> None:
         self._refusals += 1

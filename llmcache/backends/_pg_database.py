@@ -18,7 +18,7 @@ from ._batches import AT_ONCE
 from ._deadlines import Deadlines
 from ._loop_bound import LoopBound
 from ._pg_sql import migrations, statements
-from ._urls import has_numbered_ports
+from ._urls import has_numbered_ports, scheme_of
 
 __all__ = ["Database", "check_dsn", "translated"]
 
@@ -375,8 +375,7 @@ def check_dsn(dsn: str | None) -> None:
         ConfigurationError: it does not.
     """
     if not isinstance(dsn, str) or not dsn.startswith(_SCHEMES):
-        scheme = str(dsn).partition(":")[0] if isinstance(dsn, str) else type(dsn).__name__
-        msg = f"pg_dsn must start with postgresql://, not {scheme!r}"
+        msg = f"pg_dsn must start with postgresql://, not {scheme_of(dsn)}"
         raise ConfigurationError(msg)
     # asyncpg takes what follows the first @ for hosts.
     if not has_numbered_ports(dsn) or urlsplit(dsn).netloc.count("@") > 1:

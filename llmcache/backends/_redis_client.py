@@ -7,35 +7,37 @@ import contextlib
 import importlib
 from collections.abc import AsyncGenerator, Generator, Sequence
 from importlib import resources
-from typing import Any, Final
-from urllib.parse import parse_qsl, urlsplit
+from typing import Any
 
 from ..errors import BackendUnavailableError, ConfigurationError, MissingExtraError
+from ._circuit import StoreFullError
 from ._loop_bound import LoopBound
 from ._redis_readers import Readers
-from ._urls import has_numbered_ports
+from ._redis_url import behind_sentinel, is_cluster, is_sentinel
 
-__all__ = ["RedisClient", "check_url"]
-
-_SINGLE: Final = ("redis", "rediss", "unix")
-_SENTINEL: Final = ("redis+sentinel", "rediss+sentinel")
-_CLUSTER: Final = ("redis+cluster", "rediss+cluster")
-_SENTINEL_PORT: Final = 26379
+__all__ = ["RedisClient", "check_client", "check_positive"]
 
 
-def check_url(url: object) -> None:
-    """Do nothing when `url` is one of Redis.
+def check_client(client: Any) -> None:
+    """Do nothing when a client returns bytes.
 
     Raises:
-        ConfigurationError: it is not. The URL is not repeated: it may hold a password.
+        ConfigurationError: it decodes them. Entries are no text.
     """
-    scheme = url.partition(":")[0] if isinstance(url, str) else type(url).__name__
-    known = (*_SINGLE, *_SENTINEL, *_CLUSTER)
-    if scheme not in known:
-        msg = f"redis_url must start with {', '.join(known)}, not {scheme!r}"
+    get_encoder = getattr(client, "get_encoder", None)
+    if get_encoder is not None and get_encoder().decode_responses:
+        msg = "client: make it without decode_responses=True: entries are bytes, and no text"
         raise ConfigurationError(msg)
-    if not has_numbered_ports(str(url)):
-        msg = "redis_url cannot be read: a port is no number, or the password needs quoting"
+
+
+def check_positive(name: str, value: Any) -> None:
+    """Do nothing when a setting is a number of seconds above 0.
+
+    Raises:
+        ConfigurationError: it is not.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        msg = f"{name} must be a number of seconds above 0, not {value!r}"
         raise ConfigurationError(msg)
 
 
@@ -55,8 +57,10 @@ class RedisClient:
     """A client that connects when it is first used.
 
     - `redis://`, `rediss://`, `unix://`: one server.
-    - `redis+sentinel://[user:password@]host:port,host:port/<service>[/<db>]`.
-    - `redis+cluster://host:port`: any node of a cluster; `rediss+…` with TLS.
+    - `redis+sentinel://[user:password@]host:port,host:port/<service>[/<db>]`, with the login of
+      the Sentinels as `?sentinel_username=…&sentinel_password=…`.
+    - `redis+cluster://host:port`: any node of a cluster.
+    - `rediss+…`: with TLS, to the Sentinels as well.
     """
 
     def __init__(self, url: str, *, given: Any, timeout: float, max_connections: int) -> None:
@@ -66,7 +70,7 @@ class RedisClient:
         self._timeout = timeout
         self._most = max_connections
         # A cluster's client has no connections to wait for: it fails when all are in use.
-        turns = max_connections if _is_cluster(url) else None
+        turns = max_connections if is_cluster(url) else None
         self._bound = LoopBound(lambda: _Opened(given, turns))
 
     @contextlib.asynccontextmanager
@@ -134,7 +138,7 @@ class RedisClient:
         if self._given is not None:
             return self._given
         client = self._connected()
-        if _is_cluster(self._url):
+        if is_cluster(self._url):
             await client.initialize()
         return client
 
@@ -160,16 +164,15 @@ class RedisClient:
         return opened.client
 
     def _connected(self) -> Any:
-        scheme = urlsplit(self._url).scheme
         driver = _driver()
         options: dict[str, Any] = {
             "socket_timeout": self._timeout,
             "socket_connect_timeout": self._timeout,
             "max_connections": self._most,
         }
-        if scheme in _SENTINEL:
+        if is_sentinel(self._url):
             return _behind_sentinel(driver, self._url, options)
-        if scheme in _CLUSTER:
+        if is_cluster(self._url):
             plain = self._url.replace("+cluster", "", 1)
             return driver.asyncio.RedisCluster.from_url(plain, **options)
         # Who finds every connection in use waits for one.
@@ -186,37 +189,21 @@ def _sentinels(client: Any) -> Sequence[Any]:
     return manager.sentinels if manager is not None else ()
 
 
-def _is_cluster(url: str) -> bool:
-    return urlsplit(url).scheme in _CLUSTER
-
-
 def _source(name: str) -> str:
     return resources.files("llmcache.backends").joinpath("lua", f"{name}.lua").read_text("utf-8")
 
 
 def _behind_sentinel(driver: Any, url: str, options: dict[str, Any]) -> Any:
-    parts = urlsplit(url)
-    service, _, db = parts.path.strip("/").partition("/")
-    if not service:
-        msg = "redis_url: a Sentinel's URL ends in the service's name, as in …:26379/mymaster"
-        raise ConfigurationError(msg)
-    login, _, hosts = parts.netloc.rpartition("@")
-    user, _, password = login.partition(":")
-    sentinels = [_host_and_port(place) for place in hosts.split(",")]
-    if password:
-        options |= {"username": user or None, "password": password}
-    if parts.scheme.startswith("rediss"):
-        options["ssl"] = True
-    asked = dict(parse_qsl(parts.query))
+    behind = behind_sentinel(url)
+    # Who gives the Sentinels' connections anything gives them everything.
+    patience = {name: options[name] for name in ("socket_timeout", "socket_connect_timeout")}
     sentinel = driver.asyncio.Sentinel(
-        sentinels, sentinel_kwargs={"password": asked.get("sentinel_password")}, **options
+        behind.sentinels,
+        sentinel_kwargs={**patience, **behind.to_sentinels},
+        **options,
+        **behind.to_server,
     )
-    return sentinel.master_for(service, db=int(db or 0))
-
-
-def _host_and_port(place: str) -> tuple[str, int]:
-    host, _, port = place.rpartition(":")
-    return (host, int(port)) if host else (port, _SENTINEL_PORT)
+    return sentinel.master_for(behind.service, db=behind.db)
 
 
 @contextlib.contextmanager
@@ -249,8 +236,10 @@ def _ours(operation: str, error: Exception) -> BackendUnavailableError | Configu
                 return ConfigurationError(f"Redis: {text}; {hint}")
             text += f" ({hint})"
             break
-    if isinstance(error, kinds.OutOfMemoryError):
+    # Before version 7, what a script is refused comes as an error of the script.
+    if isinstance(error, kinds.OutOfMemoryError) or "OOM command not allowed" in text:
         text += " (Redis is full and may evict nothing: set maxmemory-policy allkeys-lru)"
+        return StoreFullError(text, backend="redis", operation=operation)
     return BackendUnavailableError(text, backend="redis", operation=operation)
 
 

@@ -37,8 +37,9 @@ class RedisLease:
             # Free what was perhaps taken for a caller who had gone.
             spawn(renewals, self._give_back())
             raise
-        if not taken:
-            await self._client.run("lease", "no_lease", [self._place], [])
+        if not taken and not await self._client.run(
+            "lease", "no_lease", [self._place], [self._token]
+        ):
             return False
         self._renewal = spawn(renewals, self._renew())
         return True

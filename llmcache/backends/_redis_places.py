@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ..errors import ConfigurationError
+
 __all__ = ["Places", "bucket_of", "literal"]
 
 
@@ -9,7 +11,16 @@ class Places:
     """The names of one backend's keys and channels."""
 
     def __init__(self, prefix: str) -> None:
-        """`prefix` sets the names apart from those of others on the same server."""
+        """`prefix` sets the names apart from those of others on the same server.
+
+        Raises:
+            ConfigurationError: it is no text, or has a blank or a brace: the first braces of a
+                name choose the node of a cluster, and are the collection's.
+        """
+        is_text = isinstance(prefix, str) and prefix.isascii() and prefix.isprintable()
+        if not is_text or not prefix or any(each in prefix for each in " {}"):
+            msg = "prefix must be printable ASCII without blanks and braces"
+            raise ConfigurationError(msg)
         self._prefix = prefix
 
     def _tag(self, collection: str) -> str:

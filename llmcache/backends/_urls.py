@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-__all__ = ["has_numbered_ports"]
+__all__ = ["has_numbered_ports", "scheme_of"]
+
+
+def scheme_of(url: object) -> str:
+    """Return the scheme of a URL, or what stands there instead, fit to be shown.
+
+    What no `://` follows may be a password: it is not repeated.
+    """
+    if not isinstance(url, str):
+        return type(url).__name__
+    scheme, colon, _ = url.partition("://")
+    return scheme if colon and scheme.replace("+", "").isalnum() else "something without a scheme"
 
 
 def has_numbered_ports(url: str) -> bool:

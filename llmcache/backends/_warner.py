@@ -18,10 +18,13 @@ class Warner:
     def __init__(self, store: str) -> None:
         """`store` is named in the warnings."""
         self._store = store
+        self.failures = 0
+        """How much was warned of, said or not."""
         self._warned: dict[tuple[str, str], float] = {}
 
     def warn(self, operation: str, kind: str, reason: str) -> None:
         """Log one warning per operation and kind of failure, and then one a minute."""
+        self.failures += 1
         now = time.monotonic()
         last = self._warned.get((operation, kind))
         if last is not None and now - last < _QUIET_FOR:

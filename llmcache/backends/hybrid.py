@@ -12,50 +12,64 @@ bring back what was replaced or removed.
 Redis also tells every process which entries another one has changed. So what a process
 has in its memory is outdated for milliseconds, as a rule. News may get lost, and a change
 made while Redis is down is none: the revision, which Postgres counts, bounds the time by
-the `coherence` of the cache (a second) in every case. What Redis itself has is outdated
-only while the one process that changed it cannot reach Redis and others can; it is
-removed when that process reaches it again, or its time to live is over.
+the `coherence` of the cache (a second) in every case.
+
+What Redis itself has is up to date when a change is acknowledged, but in three cases, and then
+for as long as its time to live (`redis_ttl_seconds`) at most:
+
+- Who changed it cannot reach Redis while others can. It is removed a second after it can again,
+  at the latest; of more than 100,000 replaced meanwhile, the newest.
+- A process dies after Postgres has its change and before Redis does.
+- A failover of Redis loses what the old primary had acknowledged.
 
 A store that is down is left alone for a while (`_circuit`), so that it costs one call
-its deadline and not all of them.
+its deadline and not all of them. Each process does so by itself, for 30 seconds at most: while
+Redis goes or comes back, one may have the lease of Redis and another the lock of Postgres.
+Then an answer is paid for twice; the fences see to it that one of the two is kept.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+import contextlib
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Generator,
+    Mapping,
+    Sequence,
+)
 from functools import partial
 from typing import Final
 
 from ..errors import BackendError, BackendUnavailableError, LLMCacheError
-from ._circuit import Circuit
+from ._circuit import Circuit, StoreFullError
 from ._closing import AsyncClosing
+from ._hybrid_far import LeftToPostgres
 from ._loop_bound import own_tasks, spawn
+from ._owed import Owed
 from ._redis_news import NO_REVISION, named
 from ._warner import Warner
 from .base import (
-    BackendStats,
-    EntryInfo,
     Lease,
     LoadReport,
     OnConflict,
-    PruneReport,
     StoredEntry,
     VersionedEntry,
 )
 from .postgres import PostgresBackend
-from .powers import Change, Copied, FoundEntry, Order, Sought
+from .powers import Change, Copied
 from .redis import RedisBackend
 
 __all__ = ["HybridRedisPostgreSQLCache"]
 
-_PAY_EVERY: Final = 1.0
 # Who writes into a key's bucket while it is being copied makes the copy void.
 _ATTEMPTS: Final = 3
 _MOST_OWED: Final = 100_000
 
 
-class HybridRedisPostgreSQLCache(AsyncClosing):
+class HybridRedisPostgreSQLCache(LeftToPostgres, AsyncClosing):
     """A `PostgresBackend` with a `RedisBackend` in front, for any number of machines."""
 
     name = "pg_redis"
@@ -74,16 +88,19 @@ class HybridRedisPostgreSQLCache(AsyncClosing):
         Raises:
             ConfigurationError: as the two backends'.
         """
-        self.postgres = postgres or PostgresBackend(pg_dsn)
+        super().__init__(postgres or PostgresBackend(pg_dsn))
         self.redis = redis or RedisBackend(redis_url, redis_ttl_seconds=redis_ttl_seconds)
         self._near = Circuit(self.redis.name)
-        self._far = Circuit(self.postgres.name)
         self._warner = Warner(self.redis.name)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._paying: set[asyncio.Task[None]] = set()
-        self._owed: dict[tuple[str, str], int] = {}
+        self._owed = Owed(self._forget, self._warner, store=self.redis.name, most=_MOST_OWED)
         self.near_hits = self.far_hits = 0
         """Entries that Redis and that Postgres gave, in this process."""
+
+    @property
+    def hidden_failures(self) -> int:
+        """Operations of Redis that failed or were spared it, in this process."""
+        return self._warner.failures
 
     async def open(self) -> None:
         """Connect to both now, and make or upgrade the schema.
@@ -116,6 +133,7 @@ class HybridRedisPostgreSQLCache(AsyncClosing):
             failure = error
             self._warner.warn("get", type(error).__name__, str(error))
         if self._owed:
+            self._owed.keep_paying()
             # What Redis has yet to be told of, it may have as it was before.
             near = {key: data for key, data in near.items() if (collection, key) not in self._owed}
         self.near_hits += len(near)
@@ -137,7 +155,7 @@ class HybridRedisPostgreSQLCache(AsyncClosing):
         return {**near, **{key: entry.data for key, (entry, _) in found.items()}}
 
     async def put(self, collection: str, entries: Sequence[StoredEntry], /) -> None:
-        """Store `entries` in Postgres, then in Redis."""
+        """Store `entries` in Postgres, then in Redis; one that is full forgets what they replace."""
         await self.put_unless_newer(collection, entries, fence=None)
 
     async def put_unless_newer(
@@ -152,11 +170,12 @@ class HybridRedisPostgreSQLCache(AsyncClosing):
         """As `put`, but what Postgres has above `fence` stays; return the keys of these."""
         with self._far.use("put"):
             written = await self.postgres.put_versions(collection, entries, fence)
-        told = {"author": author, "revision": named(written.revision)}
-        to_redis = partial(self.redis.put_newer, collection, written.entries, **told)
-        if written.entries and not await self._try("put", to_redis):
-            versions = {each.entry.key: each.version or 0 for each in written.entries}
-            self._owe(collection, versions)
+        versions = {each.entry.key: each.version or 0 for each in written.entries}
+        if versions:
+            told = {"author": author, "revision": named(written.revision)}
+            work = partial(self._put_near, collection, written.entries, versions, told)
+            owe = partial(self._owed.replacements, collection, versions)
+            await self._try("put", work, owe)
         return written.late
 
     async def load(
@@ -176,9 +195,7 @@ class HybridRedisPostgreSQLCache(AsyncClosing):
             BackendUnavailableError: Postgres failed; or Redis is away, and has more to be
                 told when it is back than can be remembered. Nothing is stored.
         """
-        if len(self._owed) + len(entries) > _MOST_OWED:
-            msg = "too much was replaced that it still has; go on when it is back"
-            raise BackendUnavailableError(msg, backend=self.redis.name, operation="load")
+        self._owed.check_room("load", len(entries))
         with self._far.use("load"):
             loaded = await self.postgres.load_versions(collection, entries, on_conflict)
         keys = list(dict.fromkeys(entry.key for entry in entries))
@@ -187,31 +204,26 @@ class HybridRedisPostgreSQLCache(AsyncClosing):
             await self._remove("load", collection, keys, loaded.version, loaded.revision)
         return loaded.report
 
-    async def peek(self, collection: str, keys: Sequence[str], /) -> Mapping[str, bytes]:
-        """Return the entries that Postgres has among `keys`; Redis is neither asked nor filled."""
-        with self._far.use("get"):
-            return await self.postgres.get(collection, keys)
-
     async def delete(self, collection: str, keys: Sequence[str], /) -> int:
-        """Remove `keys` from both, and return how many Postgres had."""
-        with self._far.use("delete"):
+        """Remove `keys` from both, and return how many Postgres had.
+
+        Raises:
+            BackendUnavailableError: Postgres failed; or Redis is away, and has more to
+                forget when it is back than can be remembered. Then nothing is removed.
+        """
+        self._owed.check_room("delete", len(keys))
+        with self._far.use("delete"), self._in_doubt(collection, keys):
             removed = await self.postgres.remove(collection, keys)
         await self._remove("delete", collection, keys, removed.version, removed.revision)
         return removed.existed
 
-    async def scan(self, collection: str | None = None, /) -> AsyncIterator[EntryInfo]:
-        """Yield the entries that Postgres has."""
-        async for info in self.postgres.scan(collection):
-            yield info
-
     async def aclose(self) -> None:
         """Finish what goes on behind the calls, and close both."""
-        for task in own_tasks(self._paying):
-            task.cancel()
+        self._owed.stop()
         try:
             while tasks := own_tasks(self._tasks):
                 await asyncio.wait(tasks)
-            await self._pay_once()
+            await self._owed.pay()
         finally:
             # Whoever waits for us may be out of patience with a Redis that hangs.
             await self.postgres.aclose()
@@ -229,11 +241,6 @@ class HybridRedisPostgreSQLCache(AsyncClosing):
         with self._far.use("lease"):
             return await self.postgres.try_lease(collection, key)
 
-    async def fence(self, collection: str, /) -> int:
-        """Return a version of Postgres, whoever gave the lease."""
-        with self._far.use("fence"):
-            return await self.postgres.fence(collection)
-
     # --- what else the two can do -------------------------------------------------------------
 
     async def quarantine(self, collection: str, key: str, data: bytes, /) -> None:
@@ -242,26 +249,6 @@ class HybridRedisPostgreSQLCache(AsyncClosing):
         with self._far.use("quarantine"):
             await self.postgres.quarantine(collection, key, data)
 
-    async def dictionaries(self, collection: str, /) -> Sequence[bytes]:
-        """Return the dictionaries of the collection, oldest first."""
-        with self._far.use("dictionaries"):
-            return await self.postgres.dictionaries(collection)
-
-    async def put_dictionary(self, collection: str, data: bytes, /) -> None:
-        """Keep one more."""
-        with self._far.use("put_dictionary"):
-            await self.postgres.put_dictionary(collection, data)
-
-    async def clock(self) -> float:
-        """Return the time of Postgres in Unix seconds."""
-        with self._far.use("clock"):
-            return await self.postgres.clock()
-
-    async def revision(self, collection: str, /) -> int:
-        """Return how many changes replaced or removed entries."""
-        with self._far.use("revision"):
-            return await self.postgres.revision(collection)
-
     def news(self, collection: str, /) -> AsyncGenerator[Change, None]:
         """Yield what happens in a collection, as Redis tells it.
 
@@ -269,31 +256,6 @@ class HybridRedisPostgreSQLCache(AsyncClosing):
         Postgres counts, has it.
         """
         return self.redis.news(collection)
-
-    async def touch(self, collection: str, uses: Mapping[str, int], /) -> None:
-        """Add `uses` to the keys' counts and set their time of last use to the database's now."""
-        with self._far.use("touch"):
-            await self.postgres.touch(collection, uses)
-
-    async def stats(self) -> BackendStats:
-        """Return the totals of Postgres; of a large table, estimated."""
-        return await self.postgres.stats()
-
-    async def count(self) -> BackendStats:
-        """Return the totals of Postgres, however long it takes."""
-        return await self.postgres.count()
-
-    async def names(self) -> Sequence[str]:
-        """Return the names of the collections that have entries."""
-        return await self.postgres.names()
-
-    def find(self, collection: str, sought: Sought, /) -> AsyncIterator[FoundEntry]:
-        """Yield what Postgres has that matches."""
-        return self.postgres.find(collection, sought)
-
-    def ranked(self, collection: str, order: Order, /) -> AsyncIterator[EntryInfo]:
-        """Yield what Postgres has, the best first."""
-        return self.postgres.ranked(collection, order)
 
     async def room(self) -> int | None:
         """Return the bytes that Redis can still take, `None` if it has no ceiling or hides it."""
@@ -326,12 +288,6 @@ class HybridRedisPostgreSQLCache(AsyncClosing):
             absent = list(found)
         return Copied(copied, size, present)
 
-    async def prune(
-        self, collection: str | None = None, /, *, max_bytes: int | None = None
-    ) -> PruneReport:
-        """Shrink Postgres; in Redis, entries go with their own time to live."""
-        return await self.postgres.prune(collection, max_bytes=max_bytes)
-
     # --- inside ---------------------------------------------------------------------------------
 
     async def _fill(
@@ -339,15 +295,40 @@ class HybridRedisPostgreSQLCache(AsyncClosing):
     ) -> None:
         await self._try("fill", partial(self.redis.fill, collection, found, tickets))
 
-    async def _try(self, operation: str, work: Callable[[], Awaitable[object]]) -> bool:
-        """Return whether Redis did `work`; when it fails, Postgres has what counts."""
+    async def _try(
+        self,
+        operation: str,
+        work: Callable[[], Awaitable[object]],
+        owe: Callable[[], None] | None = None,
+    ) -> None:
+        """Let Redis do `work`; when it fails or is given up, Postgres has what counts.
+
+        Then `owe` is called: what Redis should have heard, it may have heard or not.
+        """
         try:
             with self._near.use(operation):
                 await work()
-        except BackendError as error:
+        except BaseException as error:
+            if owe is not None:
+                owe()
+            if not isinstance(error, BackendError):
+                raise
             self._warner.warn(operation, type(error).__name__, str(error))
-            return False
-        return True
+
+    async def _put_near(
+        self,
+        collection: str,
+        entries: Sequence[VersionedEntry],
+        versions: Mapping[str, int],
+        told: Mapping[str, str],
+    ) -> None:
+        """Let Redis have what was written. A full one that takes nothing can still forget."""
+        try:
+            await self.redis.put_newer(collection, entries, **told)
+        except StoreFullError as error:
+            self._warner.warn("put", type(error).__name__, str(error))
+            newest = max(versions.values())
+            await self.redis.remove(collection, list(versions), newest, revision=told["revision"])
 
     async def _remove(
         self,
@@ -359,39 +340,21 @@ class HybridRedisPostgreSQLCache(AsyncClosing):
     ) -> None:
         """Let Redis forget `keys` and tell so, now or when it is back."""
         from_redis = partial(self.redis.remove, collection, keys, version, revision=named(revision))
-        if not await self._try(operation, from_redis):
-            self._owe(collection, dict.fromkeys(keys, version))
+        versions = dict.fromkeys(keys, version)
+        await self._try(operation, from_redis, partial(self._owed.removals, collection, versions))
 
-    def _owe(self, collection: str, versions: Mapping[str, int]) -> None:
-        """Remember what Redis may still have and must not keep; it is told when it is back.
+    @contextlib.contextmanager
+    def _in_doubt(self, collection: str, keys: Sequence[str]) -> Generator[None, None, None]:
+        """Let Redis forget `keys` where nobody knows whether Postgres has removed them."""
+        try:
+            yield
+        except (BackendUnavailableError, asyncio.CancelledError):
+            # Whatever it has is found there again. A version of 0 is above nothing, but changes
+            # the counters, which keeps slow readers out.
+            self._owed.removals(collection, dict.fromkeys(keys, 0))
+            raise
 
-        Others may reach it while this process does not. What is owed when this process
-        dies, Redis keeps until its time to live is over.
-        """
-        for key, version in versions.items():
-            if len(self._owed) >= _MOST_OWED:
-                self._owed.pop(next(iter(self._owed)))
-            self._owed[collection, key] = version
-        if not own_tasks(self._paying):
-            spawn(self._paying, self._pay())
-
-    async def _pay(self) -> None:
-        while self._owed:
-            await asyncio.sleep(_PAY_EVERY)
-            await self._pay_once()
-
-    async def _pay_once(self) -> None:
-        """Tell Redis, even while calls leave it alone: the sooner it knows, the better."""
-        by_collection: dict[str, dict[str, int]] = {}
-        for (collection, key), version in self._owed.items():
-            by_collection.setdefault(collection, {})[key] = version
-        for collection, versions in by_collection.items():
-            newest = max(versions.values())
-            try:
-                await self.redis.remove(collection, list(versions), newest, revision=NO_REVISION)
-            except BackendError as error:
-                self._warner.warn("pay", type(error).__name__, str(error))
-                return
-            for key, version in versions.items():
-                if self._owed.get((collection, key)) == version:
-                    del self._owed[collection, key]
+    async def _forget(self, collection: str, keys: Sequence[str], version: int) -> None:
+        """Tell Redis what is owed even while calls leave it alone: the sooner it knows, the better."""
+        await self.redis.remove(collection, keys, version, revision=NO_REVISION)
+        self._near.close()

@@ -20,6 +20,7 @@ __all__ = [
     "SupportsCount",
     "SupportsFence",
     "SupportsFind",
+    "SupportsHiddenFailures",
     "SupportsNews",
     "SupportsOpen",
     "SupportsRank",
@@ -180,6 +181,16 @@ class SupportsFence(Protocol):
         A fence of 0 replaces nothing, `None` everything. `author` is named in the
         `Change`, for a reader of the news to know its own writes by.
         """
+        ...
+
+
+@runtime_checkable
+class SupportsHiddenFailures(Protocol):
+    """A composition that goes on where one of its stores fails, so that its callers hear nothing."""
+
+    @property
+    def hidden_failures(self) -> int:
+        """Operations that one of its stores did not do, since the composition was made."""
         ...
 
 

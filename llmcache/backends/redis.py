@@ -18,11 +18,13 @@ from typing import Any, Final, NamedTuple
 from ..errors import BackendUnavailableError, ConfigurationError
 from ._batches import Batches
 from ._closing import AsyncClosing
-from ._redis_client import RedisClient, check_url
+from ._loop_bound import own_tasks
+from ._redis_client import RedisClient, check_client, check_positive
 from ._redis_leases import RedisLease
 from ._redis_news import NO_REVISION, News
 from ._redis_places import Places, bucket_of, literal
 from ._redis_totals import SAMPLE, counted, on_all, room_of, sampled
+from ._redis_url import check_url
 from .base import (
     BackendStats,
     EntryInfo,
@@ -72,14 +74,17 @@ class RedisBackend(Places, AsyncClosing):
         the entry itself. `lease_seconds`: how long a lease outlives its holder.
 
         Raises:
-            ConfigurationError: `redis_url` is not one of Redis, or a number not above 0.
+            ConfigurationError: `redis_url` is not one of Redis, `client` decodes what it reads,
+                `prefix` is no name, or a number not above 0.
         """
         if client is None:
             check_url(redis_url)
+        else:
+            check_client(client)
         if redis_ttl_seconds is not None:
-            _check_positive("redis_ttl_seconds", redis_ttl_seconds)
-        _check_positive("timeout", timeout)
-        _check_positive("lease_seconds", lease_seconds)
+            check_positive("redis_ttl_seconds", redis_ttl_seconds)
+        check_positive("timeout", timeout)
+        check_positive("lease_seconds", lease_seconds)
         super().__init__(prefix)
         self._client = RedisClient(
             redis_url or "", given=client, timeout=timeout, max_connections=max_connections
@@ -288,7 +293,7 @@ class RedisBackend(Places, AsyncClosing):
 
     async def aclose(self) -> None:
         """Stop renewing leases, and close the client if it is ours."""
-        for task in self._renewals:
+        for task in own_tasks(self._renewals):
             task.cancel()
         await self._news.aclose()
         await self._client.aclose()
@@ -390,9 +395,3 @@ class _Told(NamedTuple):
     author: str = _NOBODY
     revision: str = ""
     fence: int | None = None
-
-
-def _check_positive(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-        msg = f"{name} must be a number of seconds above 0, not {value!r}"
-        raise ConfigurationError(msg)

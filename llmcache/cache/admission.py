@@ -55,22 +55,42 @@ _FILTERED: Final = frozenset(
 )
 # The model stopped where it wants to be asked to go on (Anthropic): a turn, not an answer.
 _PAUSED: Final = frozenset({"pause_turn", "compaction"})
+# Who refuses or pauses need not say a word.
+_SILENT: Final = _FILTERED | _PAUSED
 _FAILED: Final = frozenset(
     "error abort aborted cancelled timeout network_error insufficient_system_resource "
     "malformed_function_call function_call_filter in_progress queued".split()
 )
 # Ollama's, for a request without a prompt: the model was loaded, or taken out of memory.
 _UNASKED: Final = frozenset({"load", "unload"})
+# By the words: the option that lets such answers in, if there is one, and why they stay out.
 _REFUSED: Final = (
-    (_FILTERED, "the content filter cut the answer"),
-    (_UNASKED, "nothing was asked: the model was only loaded or unloaded"),
+    (
+        _FILTERED,
+        "refusals",
+        "the content filter cut the answer (store_refusals=True stores such answers)",
+    ),
+    (_UNASKED, "", "nothing was asked: the model was only loaded or unloaded"),
+    (_FAILED, "", "the answer ended in trouble: {}"),
+    (_PAUSED, "paused", "the turn is not over: {} (store_paused=True stores such turns)"),
+    (
+        _TRUNCATED,
+        "truncated",
+        "the length limit cut the answer (store_truncated=True stores such answers)",
+    ),
 )
 # Items of a turn in another API than chat completions that are words, which are looked at apart.
 _WORDS: Final = frozenset({"message", "reasoning"})
 
 
-def refusal(result: CompletionResult, *, store_truncated: bool) -> str | None:
-    """Return why `result` must not be stored, `None` when it may.
+def refusal(
+    result: CompletionResult,
+    *,
+    store_truncated: bool = False,
+    store_refusals: bool = False,
+    store_paused: bool = False,
+) -> str | None:
+    """Return why `result` must not be stored, `None` when it may; see `CachePolicy` for the rest.
 
     Errors and half streams never get this far as results of status 200; they are
     refused again here, because everything that is stored passes this function.
@@ -80,35 +100,46 @@ def refusal(result: CompletionResult, *, store_truncated: bool) -> str | None:
     reasons = [result.finish_reason, *(choice.finish_reason for choice in result.choices)]
     if not all(isinstance(reason, str | None) for reason in reasons):
         return "a finish reason is no text"
-    given = {reason.partition(":")[0].lower() for reason in reasons if reason}
-    for named, why in _REFUSED:
-        if given & named:
-            return why
-    for words, what in (
-        (_FAILED, "the answer ended in trouble"),
-        (_PAUSED, "the turn is not over"),
-    ):
-        if given & words:
-            return f"{what}: {', '.join(sorted(given & words))}"
-    if not store_truncated and given & _TRUNCATED:
-        return "the length limit cut the answer (store_truncated=True stores such answers)"
+    given = {_word(reason) for reason in reasons if reason}
+    asked = {"refusals": store_refusals, "paused": store_paused, "truncated": store_truncated}
+    for words, option, why in _REFUSED:
+        if given & words and not asked.get(option, False):
+            return why.format(", ".join(sorted(given & words)))
+    if not store_refusals and _declines(result):
+        return "the model refused to answer (store_refusals=True stores such answers)"
+    return "the answer is empty" if _is_empty(result) else None
+
+
+def _declines(result: CompletionResult) -> bool:
+    """Whether the model says in its own words, or one of several answers, that it will not."""
+    return bool(
+        result.refusal or any(choice.message.extra.get("refusal") for choice in result.choices)
+    )
+
+
+def _word(finish_reason: str | None) -> str:
+    """Return a finish reason without what may follow a colon, in lower case."""
+    return (finish_reason or "").partition(":")[0].lower()
+
+
+def _is_empty(result: CompletionResult) -> bool:
     if result.choices:
-        empty = any(not _says_something(choice) for choice in result.choices)
-    else:
-        empty = not (
-            result.content
-            or result.tool_calls
-            or result.refusal
-            or _has_media(result.extra)
-            or _acts(result.native)
-        )
-    return "the answer is empty" if empty else None
+        return any(not _says_something(choice) for choice in result.choices)
+    return not (
+        _word(result.finish_reason) in _SILENT
+        or result.content
+        or result.tool_calls
+        or result.refusal
+        or _has_media(result.extra)
+        or _acts(result.native)
+    )
 
 
 def _says_something(choice: Choice) -> bool:
     message = choice.message
     return bool(
-        message.content
+        _word(choice.finish_reason) in _SILENT
+        or message.content
         or message.tool_calls
         or message.extra.get("refusal")
         or _has_media(message.extra)

@@ -31,8 +31,12 @@ class CachePolicy:
 
     - `ttl`: seconds an answer stays fresh; `None` is for ever.
     - `store_request`: keep the canonical request with the answer, so that `explain`
-      and `export` can show it. Without, only digests of its parts are kept.
+      and `export` can show it. Without, only digests of its parts are kept; so it is
+      for a request with a credential in a URL.
     - `store_truncated`: store answers that were cut by their length limit.
+    - `store_refusals`: store what a model refused to answer, or a content filter cut.
+    - `store_paused`: store turns in which the model wants to be asked to go on
+      (Anthropic's `pause_turn`).
     - `drain_streams`: when everybody stops reading a stream early, read on behind
       and store it, instead of closing it.
     """
@@ -43,6 +47,8 @@ class CachePolicy:
     stale_if_error: float = 0.0
     store_request: bool = True
     store_truncated: bool = False
+    store_refusals: bool = False
+    store_paused: bool = False
     drain_streams: bool = False
 
     def __post_init__(self) -> None:
@@ -67,6 +73,8 @@ class Control:
     stale_while_revalidate: float = 0.0
     stale_if_error: float = 0.0
     store_truncated: bool = False
+    store_refusals: bool = False
+    store_paused: bool = False
     tags: tuple[str, ...] = ()
     replay: Replay = "instant"
 
@@ -114,6 +122,8 @@ class Control:
             or 0.0,
             stale_if_error=_option(options, "stale_if_error", policy.stale_if_error) or 0.0,
             store_truncated=bool(_default(options, "store_truncated", policy.store_truncated)),
+            store_refusals=bool(_default(options, "store_refusals", policy.store_refusals)),
+            store_paused=bool(_default(options, "store_paused", policy.store_paused)),
             tags=_tags(options.get("tags") or ()),
             replay=_replay(_default(options, "replay", "instant")),
         )

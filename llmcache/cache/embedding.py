@@ -10,7 +10,7 @@ from decimal import Decimal
 from functools import partial
 from typing import NamedTuple, TypeVar
 
-from ..errors import CacheMissError, InvalidRequestError, ProviderError
+from ..errors import CacheMissError, InvalidRequestError, LLMCacheError, ProviderError
 from ..keys.canonical import digest
 from ..prices import priced_usage
 from ..providers.base import EmbedCall
@@ -127,7 +127,14 @@ class Embedder:
             flight.waiters += not joined
             return _Batch({**fresh, **spare})
         try:
-            batch = await flight.join()
+            while True:
+                try:
+                    batch = await flight.join()
+                    break
+                except LLMCacheError as error:
+                    if not joined or not flight.spares(error, call.credential):
+                        raise
+                flight, joined = self._flight(call, control, keys, wanted, budget)
         except ProviderError as error:
             if len(spare) < len(wanted):
                 raise
@@ -151,7 +158,7 @@ class Embedder:
         running = self._flights.find(place)
         if running is not None:
             return running, True
-        flight = Flight[_Batch]()
+        flight = Flight[_Batch](call.credential)
         indices = {key: keys.index(key) for key in wanted}
         work = partial(self._lead, flight, call, control, indices, name, budget)
         self._flights.start(place, flight, work)
@@ -242,8 +249,6 @@ class Embedder:
         for vector in batch.vectors.values():
             if vector.tier is not None:
                 counters.spare(vector.held.entry.duration, vector.held.cost)
-            else:
-                counters.stored += batch.stored
 
     async def _reject(self, collection: str, entries: Sequence[CacheEntry]) -> bool:
         removed = [await self._labels.reject(collection, entry) for entry in entries]

@@ -3,6 +3,10 @@
 The call runs in a task of its own, not in the task of whoever came first. So a
 leader that is cancelled takes nobody with it: the call goes on as long as
 anybody waits for it, and stops when the last one leaves.
+
+What fails for its leader alone, whose credential is refused or whose quota is spent, is
+no answer to a follower with another credential: it asks for itself, as the leader of
+those that are left.
 """
 
 from __future__ import annotations
@@ -10,16 +14,36 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from dataclasses import replace
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from ..backends._loop_bound import own_tasks
-from ..errors import ConnectionFailedError
+from ..errors import (
+    AuthenticationError,
+    ConnectionFailedError,
+    InvalidRequestError,
+    LLMCacheError,
+    NotFoundError,
+    PermissionDeniedError,
+    ProviderError,
+    RateLimitError,
+)
 from ..types import StreamEvent, StreamEventType
 
 __all__ = ["Flight", "Flights", "StreamFlight"]
 
 T = TypeVar("T")
 Place = tuple[str, str]
+
+# What a server says to one account and not to another: a model may be there for one of them
+# only. A request that cannot be sent may have a credential that is no header's value.
+_OF_ITS_LEADER: Final = (
+    AuthenticationError,
+    InvalidRequestError,
+    NotFoundError,
+    PermissionDeniedError,
+    RateLimitError,
+)
+_PAYMENT_REQUIRED: Final = 402
 
 
 class Flight(Generic[T]):
@@ -28,9 +52,10 @@ class Flight(Generic[T]):
     task: asyncio.Task[T]
     """Set by `Flights.start`, before anybody else sees the flight."""
 
-    def __init__(self) -> None:
-        """Wait for `Flights` to start the task."""
+    def __init__(self, credential: Callable[[], bytes]) -> None:
+        """Wait for `Flights` to start the task; `credential` is the leader's, see `Call`."""
         self.waiters = 0
+        self._credential = credential
         self.answered = False
         """The provider has answered: from here on the work is never cancelled, it is paid for."""
 
@@ -44,6 +69,17 @@ class Flight(Generic[T]):
             raise
         finally:
             self.leave()
+
+    def spares(self, error: LLMCacheError, credential: Callable[[], bytes]) -> bool:
+        """Whether `error`, in which the call ended, says nothing to a follower with `credential`.
+
+        One with the leader's own shares its failure, so a thousand of them are one call.
+        """
+        if not isinstance(error, _OF_ITS_LEADER):
+            status = error.status if isinstance(error, ProviderError) else None
+            if status != _PAYMENT_REQUIRED:
+                return False
+        return self._credential() != credential()
 
     def _check_closed(self) -> None:
         """Tell the end of the call from the end of the caller: only the latter is a cancellation."""
@@ -62,9 +98,9 @@ class Flight(Generic[T]):
 class StreamFlight(Flight[T]):
     """A stream in progress: every event is kept, so late followers start at the beginning."""
 
-    def __init__(self) -> None:
+    def __init__(self, credential: Callable[[], bytes]) -> None:
         """Start without events."""
-        super().__init__()
+        super().__init__(credential)
         self.events: list[StreamEvent] = []
         self._news = asyncio.Event()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,6 +14,7 @@ from ..keys import (
     component_differences,
     components,
     differences,
+    has_secret_url,
     key_of_identity,
     similarity,
 )
@@ -34,7 +35,8 @@ class Explanation:
 
     `reason` says why what is stored does not serve (it is past its time), or why the
     request is never cached. `differences` leads from the nearest entry to the request.
-    Its lines have values where requests are stored, and only names where digests are.
+    Its lines have values where requests are stored, and only names where digests are,
+    as they are of a request with a credential in a URL.
     """
 
     key: str
@@ -126,8 +128,7 @@ async def explain(
             reason = "past its time to live" if late else None
             return Explanation(key, True, key, compared=compared + 1, reason=reason)  # noqa: FBT003
         compared += 1
-        theirs = components(entry.identity) if entry.identity else entry.components
-        score = similarity(mine, theirs)
+        score = similarity(mine, _components_of(entry))
         if best is None or score > best[0]:
             best = (score, entry)
         if time.monotonic() > stop:
@@ -136,11 +137,15 @@ async def explain(
     if best is None:
         return Explanation(key, stored=False, complete=finished)
     nearest = best[1]
-    if nearest.identity:
+    if nearest.identity and not any(map(has_secret_url, (nearest.identity, identity))):
         lines = differences(nearest.identity, identity)
     else:
-        lines = component_differences(nearest.components, mine)
+        lines = component_differences(_components_of(nearest), mine)
     return Explanation(key, False, nearest.key, tuple(lines), compared, finished)  # noqa: FBT003
+
+
+def _components_of(entry: CacheEntry) -> Mapping[str, str]:
+    return components(entry.identity) if entry.identity else entry.components
 
 
 async def offline_miss(

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import partial
 
-from ..types import CacheEntry, CacheInfo, CompletionResult
+from ..errors import ProviderError
+from ..prices import priced
+from ..providers.base import Call
+from ..streaming.events import result_events
+from ..types import CacheEntry, CacheInfo, CompletionResult, StreamEvent, StreamEventType
 from .control import Control
+from .flight import Flight, StreamFlight
+from .recording import live
 from .savings import CacheStats
 from .store import Store
 from .tier import Held
 
-__all__ = ["Answer", "Labels"]
+__all__ = ["Answer", "Labels", "events_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +43,14 @@ class Labels:
     """Says of every answer of one cache where it came from, and counts them."""
 
     def __init__(self, store: Store) -> None:
-        """Start counting at zero."""
-        self.counters = CacheStats()
+        """Count where the store does."""
+        self._counters = store.counters
         self._store = store
+
+    @property
+    def counters(self) -> CacheStats:
+        """What the cache did so far."""
+        return self._store.counted()
 
     def hit(
         self,
@@ -50,7 +63,7 @@ class Labels:
     ) -> CompletionResult:
         """Return a stored answer."""
         entry = held.entry
-        counters = self.counters
+        counters = self._counters
         counters.hits += 1
         counters.memory_hits += tier == "memory"
         counters.stale_hits += stale
@@ -81,9 +94,9 @@ class Labels:
             return self.hit(answer.found, control, "flight" if joined else "backend")
         if not joined:
             return answer.result.with_cache(answer.info)
-        self.counters.hits += 1
-        self.counters.shared += 1
-        self.counters.spare(answer.duration, answer.cost)
+        self._counters.hits += 1
+        self._counters.shared += 1
+        self._counters.spare(answer.duration, answer.cost)
         info = replace(
             answer.info,
             status="hit",
@@ -97,8 +110,25 @@ class Labels:
 
     def bypassed(self, result: CompletionResult, reason: str) -> CompletionResult:
         """Return the answer of a call that the cache took no part in."""
-        self.counters.bypassed += 1
+        self._counters.bypassed += 1
         return result.with_cache(CacheInfo("bypass", reason=reason))
+
+    async def live(self, call: Call, reason: str) -> AsyncGenerator[StreamEvent, None]:
+        """Yield the events of a call that the cache takes no part in.
+
+        Raises:
+            ProviderError: the provider failed; an `ERROR` event comes before it.
+        """
+        try:
+            async with contextlib.aclosing(live(call)) as events:
+                async for event in events:
+                    if event.type is StreamEventType.DONE:
+                        result = await priced(event.data, call.dialect.provider)
+                        event = replace(event, data=self.bypassed(result, reason))  # noqa: PLW2901 - the same, labelled
+                    yield event
+        except ProviderError as error:
+            yield StreamEvent(StreamEventType.ERROR, {"status": error.status, "error": str(error)})
+            raise
 
     async def reject(self, collection: str, entry: CacheEntry) -> bool:
         """Remove `entry`, unless another answer has taken its place; return whether it was there.
@@ -111,3 +141,14 @@ class Labels:
         if isinstance(found, CacheEntry) and found.created_at != entry.created_at:
             return False
         return bool(await self._store.remove(collection, [entry.key]))
+
+
+async def events_of(flight: Flight[Answer]) -> AsyncGenerator[StreamEvent, None]:
+    """Yield the events of a flight; those of a whole answer when it is there."""
+    if isinstance(flight, StreamFlight):
+        async with contextlib.aclosing(flight.tail()) as events:
+            async for event in events:
+                yield event
+    else:
+        for event in result_events((await flight.join()).result):
+            yield event

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Final
 
 from ..errors import ProviderError
-from ..keys import KEY_VERSION, Request, components
+from ..keys import KEY_VERSION, Request, components, has_secret_url
 from ..prices import priced
 from ..providers.base import Call
 from ..providers.failures import identified
@@ -187,7 +187,14 @@ class Maker:
         result, counters = await priced(made.result, call.dialect.provider), self._labels.counters
         counters.misses += 1
         cost = None if result.usage is None else result.usage.total_cost
-        reason = made.flaw or refusal(result, store_truncated=control.store_truncated)
+        reason = made.flaw or refusal(
+            result,
+            store_truncated=control.store_truncated,
+            store_refusals=control.store_refusals,
+            store_paused=control.store_paused,
+        )
+        if reason is None and call.is_given_away_by(made.recording):
+            reason = "the answer repeats a credential of the call"
         if reason is not None:
             counters.refused += 1
             info = CacheInfo("miss", key, control.collection, control.sample, reason=reason)
@@ -203,7 +210,6 @@ class Maker:
             if control.adds_sample:
                 fence = numbered.fence
             reason = await self._store.write(control.collection, [held], budget, fence)
-        counters.stored += reason is None
         info = CacheInfo(
             "miss",
             key,
@@ -256,6 +262,8 @@ def make_entry(
     expires_at = _later(now, ttl)
     grace = max(control.stale_while_revalidate, control.stale_if_error)
     identity = request.identity(control.sample)
+    # A URL with a signature is part of the key as it stands, and of no entry.
+    readable = policy.store_request and not has_secret_url(identity)
     model = str(request.body.get("model") or "") or None
     usage = facts.usage or Usage()
     return CacheEntry(
@@ -272,8 +280,8 @@ def make_entry(
         cost=decimal_text(usage.total_cost),
         input_cost=None if usage.price_list is None else decimal_text(usage.input_cost),
         price_list=usage.price_list,
-        identity=identity if policy.store_request else b"",
-        components={} if policy.store_request else components(identity),
+        identity=identity if readable else b"",
+        components={} if readable else components(identity),
     )
 
 

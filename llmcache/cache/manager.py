@@ -26,11 +26,16 @@ from typing import Final
 
 from ..backends.base import Backend
 from ..codec import MAX_ENTRY_BYTES, Codec, Envelope
-from ..errors import CacheMissError, ConfigurationError, InvalidRequestError, ProviderError
+from ..errors import (
+    CacheMissError,
+    ConfigurationError,
+    InvalidRequestError,
+    LLMCacheError,
+    ProviderError,
+)
 from ..keys import Request
 from ..prices import priced
 from ..providers.base import Call, EmbedCall
-from ..streaming.events import result_events
 from ..types import CompletionResult, EmbeddingResult, StreamEvent, StreamEventType
 from . import inspection
 from .admission import Freshness, freshness
@@ -39,9 +44,9 @@ from .control import CachePolicy, Control
 from .embedding import Embedder
 from .flight import Flight, Flights, StreamFlight
 from .guard import Budget
-from .labels import Answer, Labels
+from .labels import Answer, Labels, events_of
 from .making import Maker
-from .recording import live, play, whole
+from .recording import play, whole
 from .savings import CacheStats
 from .store import Store
 from .tier import Held
@@ -179,22 +184,34 @@ class CacheManager(Upkeep):
         """Return the answer of a flight; `stored` is what may stand in when the provider fails."""
         if not control.calls:
             raise await self._offline_miss(call.request, control, key)
-        place = (control.collection, key) if control.is_plain else None
-        flight = self._flights.find(place)
-        joined = flight is not None
-        if flight is None:
-            flight = Flight[Answer]()
-            work = partial(self._maker.lead, flight, call, control, key, budget)
-            self._flights.start(place, flight, work)
         try:
-            answer = await flight.join()
+            return await self._shared(call, control, key, budget)
         except ProviderError as error:
             if stored.spare is None:
                 raise
             return self._labels.hit(
                 stored.spare, control, stored.tier, stale=True, reason=f"provider: {error}"
             )
-        return self._labels.landed(answer, control, joined=joined)
+
+    async def _shared(
+        self, call: Call, control: Control, key: str, budget: Budget
+    ) -> CompletionResult:
+        """Return the answer of the flight of this call, or of the next if that failed for its leader."""
+        place = (control.collection, key) if control.is_plain else None
+        while True:
+            flight = self._flights.find(place)
+            joined = flight is not None
+            if flight is None:
+                flight = Flight[Answer](call.credential)
+                work = partial(self._maker.lead, flight, call, control, key, budget)
+                self._flights.start(place, flight, work)
+            try:
+                answer = await flight.join()
+            except LLMCacheError as error:
+                if not joined or not flight.spares(error, call.credential):
+                    raise
+            else:
+                return self._labels.landed(answer, control, joined=joined)
 
     async def embed(self, call: EmbedCall, control: Control) -> EmbeddingResult:
         """Return a vector per input; only those that are not stored are sent.
@@ -216,7 +233,7 @@ class CacheManager(Upkeep):
         reason = _bypass_reason(call.request, control)
         if reason is not None:
             _check_allowed(call, control, reason)
-            events = self._live(call, reason)
+            events = self._labels.live(call, reason)
         else:
             events = self._stream(call, control)
         async with contextlib.aclosing(events):
@@ -244,27 +261,34 @@ class CacheManager(Upkeep):
         self, call: Call, control: Control, key: str, budget: Budget, stored: Stored
     ) -> AsyncGenerator[StreamEvent, None]:
         """Tail the flight of this call, or start one; fall back on a stale answer if it fails."""
-        flight, joined = self._stream_flight(call, control, key, budget)
-        begun = False
-        try:
-            async with contextlib.aclosing(_events_of(flight)) as events:
-                async for event in events:
-                    if event.type is StreamEventType.DONE:
-                        break
-                    if event.type is StreamEventType.ERROR and stored.spare and not begun:
-                        continue
-                    begun = True
+        while True:
+            flight, joined = self._stream_flight(call, control, key, budget)
+            begun, withheld = False, None
+            try:
+                async with contextlib.aclosing(events_of(flight)) as events:
+                    async for event in events:
+                        if event.type is StreamEventType.DONE:
+                            break
+                        if event.type is StreamEventType.ERROR and not begun:
+                            withheld = event
+                            continue
+                        begun = True
+                        yield event
+                result = self._labels.landed(await flight.join(), control, joined=joined)
+                break
+            except LLMCacheError as error:
+                if joined and not begun and flight.spares(error, call.credential):
+                    continue
+                if begun or stored.spare is None or not isinstance(error, ProviderError):
+                    if withheld is not None:
+                        yield withheld
+                    raise
+                result = self._labels.hit(
+                    stored.spare, control, stored.tier, stale=True, reason=f"provider: {error}"
+                )
+                async for event in play(stored.spare.entry, call.dialect, result, control.replay):
                     yield event
-            result = self._labels.landed(await flight.join(), control, joined=joined)
-        except ProviderError as error:
-            if stored.spare is None or begun:
-                raise
-            result = self._labels.hit(
-                stored.spare, control, stored.tier, stale=True, reason=f"provider: {error}"
-            )
-            async for event in play(stored.spare.entry, call.dialect, result, control.replay):
-                yield event
-            return
+                return
         yield StreamEvent(StreamEventType.DONE, result)
 
     def _stream_flight(
@@ -275,7 +299,7 @@ class CacheManager(Upkeep):
         running = self._flights.find(place)
         if running is not None:
             return running, True
-        flight = StreamFlight[Answer]()
+        flight = StreamFlight[Answer](call.credential)
         work = partial(self._maker.pump, flight, call, control, key, budget)
         self._flights.start(place, flight, work)
         if self.policy.drain_streams:
@@ -317,24 +341,11 @@ class CacheManager(Upkeep):
     def _refresh(self, call: Call, control: Control, key: str) -> None:
         place = (control.collection, key)
         if self._flights.find(place) is None:
-            flight = Flight[Answer]()
+            flight = Flight[Answer](call.credential)
             flight.waiters += 1  # the cache itself waits: nobody's leaving cancels it
             budget = Budget(self._deadline)
             work = partial(self._maker.lead, flight, call, control, key, budget)
             self._flights.start(place, flight, work)
-
-    async def _live(self, call: Call, reason: str) -> AsyncGenerator[StreamEvent, None]:
-        try:
-            async with contextlib.aclosing(live(call)) as events:
-                async for event in events:
-                    if event.type is StreamEventType.DONE:
-                        result = await priced(event.data, call.dialect.provider)
-                        result = self._labels.bypassed(result, reason)
-                        event = replace(event, data=result)  # noqa: PLW2901 - the same, labelled
-                    yield event
-        except ProviderError as error:
-            yield StreamEvent(StreamEventType.ERROR, {"status": error.status, "error": str(error)})
-            raise
 
     async def _samples(self, call: Call, control: Control, count: int) -> CompletionResult:
         """Return the first of `count` samples, with all of them; some of those missing at a time."""
@@ -384,14 +395,3 @@ def _check_one(control: Control, reason: str) -> None:
     """Refuse to make several samples where they cannot be stored or returned."""
     if control.samples is not None:
         raise InvalidRequestError("samples", f"cannot be given: {reason}")
-
-
-async def _events_of(flight: Flight[Answer]) -> AsyncGenerator[StreamEvent, None]:
-    """Yield the events of a flight; those of a whole answer when it is there."""
-    if isinstance(flight, StreamFlight):
-        async with contextlib.aclosing(flight.tail()) as events:
-            async for event in events:
-                yield event
-    else:
-        for event in result_events((await flight.join()).result):
-            yield event

@@ -18,7 +18,10 @@ class CacheStats:
       in flight) are parts of it. `stale_hits` were past their time.
     - `misses`: calls to the provider for want of an answer; `bypassed`: calls that
       the cache took no part in.
-    - `stored`, `refused`: answers kept, and answers that admission turned away.
+    - `stored`, `refused`: answers kept, and answers that admission turned away. `dropped`:
+      those that the store should have kept and did not.
+    - `store_failures`: operations of the store that failed, came too late or were spared it
+      while it is down; of a composition, each of its stores'.
     - `saved_seconds`, `saved_cost`: what the hits spared; `unpriced_hits` have no known cost.
     """
 
@@ -30,6 +33,8 @@ class CacheStats:
     bypassed: int = 0
     stored: int = 0
     refused: int = 0
+    dropped: int = 0
+    store_failures: int = 0
     saved_seconds: float = 0.0
     saved_cost: Decimal = Decimal()
     unpriced_hits: int = 0

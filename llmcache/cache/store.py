@@ -17,16 +17,16 @@ from ..backends.base import (
     MOST_KEYS,
     Backend,
     StoredEntry,
-    SupportsPeek,
     SupportsQuarantine,
 )
-from ..backends.powers import SupportsFence
+from ..backends.powers import SupportsFence, SupportsHiddenFailures
 from ..codec import Codec, Parts
-from ..errors import BackendError, CorruptEntryError, ProviderError, UnreadableEntryError
+from ..errors import CorruptEntryError, ProviderError, UnreadableEntryError
 from ..types import CacheEntry, CompletionResult
 from .coherence import Coherence
-from .dictionaries import Dictionaries
-from .guard import Budget, Guard
+from .entries import Entries
+from .guard import Budget
+from .savings import CacheStats
 from .tier import Held, MemoryTier
 from .uses import Uses
 
@@ -38,7 +38,7 @@ Parse = Callable[[CacheEntry], CompletionResult | None]
 _MOST_PENDING: Final = 1_000
 
 
-class Store:
+class Store(Entries):
     """Reads and writes entries of one backend."""
 
     def __init__(
@@ -51,12 +51,10 @@ class Store:
         background_timeout: float,
     ) -> None:
         """Arguments as the manager's."""
-        self.backend = backend
-        self.codec = codec
+        super().__init__(backend, codec, background_timeout)
         self.tier = MemoryTier(memory_bytes)
-        self.guard = Guard(backend.name)
-        self.dictionaries = Dictionaries(backend, codec, self.guard)
-        self._background = background_timeout
+        self.counters = CacheStats()
+        self._composed = backend if isinstance(backend, SupportsHiddenFailures) else None
         self._tasks: set[asyncio.Task[Any]] = set()
         self._writes: set[asyncio.Task[Any]] = set()
         self._fenced = backend if isinstance(backend, SupportsFence) else None
@@ -74,6 +72,12 @@ class Store:
     def here(self, moment: float | None) -> float | None:
         """Return a moment of that clock by this machine's, as backends are told it."""
         return None if moment is None else moment - self.coherence.ahead
+
+    def counted(self) -> CacheStats:
+        """Return the counters of the cache, with the failures of the store until now."""
+        hidden = 0 if self._composed is None else self._composed.hidden_failures
+        self.counters.store_failures = self.guard.failures + hidden
+        return self.counters
 
     # --- memory -------------------------------------------------------------------------------
 
@@ -207,13 +211,15 @@ class Store:
         """Store answers in memory and in the backend; return why they are not stored, if they are not.
 
         Waits for the backend as long as the budget lasts. A slow write goes on behind
-        the call, and so does one whose caller was cancelled: the answer is paid for.
+        the call, and so does one whose caller was cancelled: the answer is paid for. Nobody
+        knows yet whether it will be stored; the counters will.
         What others stored above `fence` stays, and memory waits for whether they did.
         """
         try:
             parts = [self.codec.parts(held.entry) for held in helds]
         except ValueError as error:
             self.guard.warn("encode", "not stored", f"{collection}: {error}")
+            self.counters.dropped += len(helds)
             return str(error)
         if fence is None:
             self.coherence.changed(collection, [held.entry.key for held in helds])
@@ -222,6 +228,7 @@ class Store:
         if len(self._tasks) >= _MOST_PENDING:
             reason = "too many writes are waiting for the store"
             self.guard.warn("put", "not stored", reason)
+            self.counters.dropped += len(helds)
             return reason
         task = spawn(self._tasks, self._put(collection, helds, parts, fence))
         self._writes.add(task)
@@ -229,12 +236,26 @@ class Store:
         await asyncio.wait({task}, timeout=max(0.0, budget.left))
         if not task.done():
             self.guard.warn("put", "slow", "the write goes on in the background")
-            return None
+            return "the write goes on behind the call"
         return task.result()
 
     async def _put(
         self, collection: str, helds: Sequence[Held], parts: Sequence[Parts], fence: int | None
     ) -> str | None:
+        late: Sequence[str] | None = None
+        try:
+            late = await self._put_all(collection, helds, parts, fence)
+        finally:
+            self.counters.dropped += len(helds) if late is None else 0
+            self.counters.stored += 0 if late is None else len(helds) - len(late)
+        if late is None:
+            return "the store failed to take it"
+        return "another answer was stored meanwhile" if late else None
+
+    async def _put_all(
+        self, collection: str, helds: Sequence[Held], parts: Sequence[Parts], fence: int | None
+    ) -> Sequence[str] | None:
+        """Return the keys of those that came too late; `None` where the store failed."""
         budget = Budget(self._background)
         keys = [held.entry.key for held in helds]
         dictionary = await self.dictionaries.current(collection, budget)
@@ -261,11 +282,9 @@ class Store:
             if is_ours and self.coherence.may_hold(*place, since):
                 self.tier.put(place, held)
         self.coherence.changed(collection, keys)
-        if late is None:
-            return "the store failed to take it"
-        for each in parts:
+        for each in parts if late is not None else ():
             spawn(self._tasks, self.dictionaries.learn(collection, each))
-        return "another answer was stored meanwhile" if late else None
+        return late
 
     async def _sent(
         self, collection: str, entries: Sequence[StoredEntry], fence: int | None
@@ -288,62 +307,7 @@ class Store:
             return None
         return await self.guard.run("fence", partial(self._fenced.fence, collection), budget, 0)
 
-    # --- for operators: what fails is said ------------------------------------------------------
-
-    async def raw(self, collection: str, keys: Sequence[str]) -> dict[str, bytes | BackendError]:
-        """Return the bytes of the entries that exist among `keys`, or what kept one from being read.
-
-        One entry that cannot be read does not hide the others.
-
-        Raises:
-            BackendError: none of them can be read.
-        """
-        try:
-            backend = self.backend
-            read = backend.peek if isinstance(backend, SupportsPeek) else backend.get
-            found = dict(await read(collection, keys))
-        except BackendError:
-            if len(keys) == 1:
-                raise
-            return await self._raw_one_by_one(collection, keys)
-        if not all(map(self.codec.can_open, found.values())):
-            await self.dictionaries.load(collection, Budget(self._background))
-        known: dict[str, bytes | BackendError] = {**found}
-        return known
-
-    async def _raw_one_by_one(
-        self, collection: str, keys: Sequence[str]
-    ) -> dict[str, bytes | BackendError]:
-        found: dict[str, bytes | BackendError] = {}
-        for key in keys:
-            try:
-                found |= await self.raw(collection, [key])
-            except BackendError as error:
-                found[key] = error
-        failures = [value for value in found.values() if isinstance(value, BackendError)]
-        if len(failures) == len(keys):
-            raise failures[0]
-        return found
-
-    async def fetch(
-        self, collection: str, keys: Sequence[str]
-    ) -> dict[str, CacheEntry | BackendError]:
-        """Return the entries among `keys` with their identities, or what is wrong with one.
-
-        Does not count as a use.
-
-        Raises:
-            BackendError: the store failed.
-        """
-        entries: dict[str, CacheEntry | BackendError] = {}
-        for key, data in (await self.raw(collection, keys)).items():
-            try:
-                entries[key] = (
-                    data if isinstance(data, BackendError) else self.codec.decode(key, data)
-                )
-            except BackendError as error:
-                entries[key] = error
-        return entries
+    # --- removing -------------------------------------------------------------------------------
 
     def forget(self, which: Callable[[str, CacheEntry], bool]) -> None:
         """Forget, in this process's memory, the answers for which `which` holds."""

@@ -3,6 +3,7 @@
 from .explain import component_differences, components, differences, similarity
 from .request import KEY_VERSION, Request, key_of_identity, normalize_endpoint
 from .rules import DEFAULT_RULES, OPT_IN, TABLES, KeyRules, Verdict
+from .secrets import has_secret_url
 
 __all__ = [
     "DEFAULT_RULES",
@@ -15,6 +16,7 @@ __all__ = [
     "component_differences",
     "components",
     "differences",
+    "has_secret_url",
     "key_of_identity",
     "normalize_endpoint",
     "similarity",

@@ -4,7 +4,7 @@ A plan maps a field to the function that normalizes it; `DROPPED` takes it out.
 Null equals absent on every object that belongs to an API (not inside schemas,
 tool inputs or fields nobody has classified, where it may mean something). The
 order of keys counts inside schemas, wherever they stand, and in fields that
-nobody has classified.
+nobody has classified. What is a credential by its name counts as a digest; see `secrets`.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from collections.abc import Callable, Container, Mapping
 from typing import Any, Final
 
 from ..types._json import Json
-from .canonical import digest, ordered, plain
+from .canonical import ordered, plain
 from .media import base64_digest, media_url
 from .rules import TABLES, Verdict
+from .secrets import discreet, sealed, sealed_url
 
 __all__ = ["is_list", "is_object", "native_chat", "native_responses", "normalize_body"]
 
@@ -33,6 +34,12 @@ DROPPED: Final = _Dropped()
 _PROMPT_CACHE_MARKS: Final = frozenset({"cache_control", "prompt_cache_breakpoint"})
 # Fields that hold a JSON Schema, in whatever object they stand.
 _SCHEMA_FIELDS: Final = frozenset({"parameters", "schema", "input_schema", "output_schema"})
+# Of tools that the caller runs: nothing in them is secret, and every call passes here.
+_TOOL_FIELDS: Final = _SCHEMA_FIELDS | frozenset(
+    "allowed_callers cache_control custom defer_loading description format function "
+    "input_examples name strict type".split()
+)
+_WHERE: Final = frozenset({"server_url", "url"})
 
 
 def is_object(value: Json) -> bool:
@@ -62,8 +69,11 @@ def normalize_body(kind: str, body: Mapping[str, Json], *, native: bool) -> dict
     )
     out: dict[str, Json] = {}
     for name, value in body.items():
-        normalizer = plan.get(name, ordered)
-        if value is None and normalizer is not ordered:
+        normalizer = plan.get(name)
+        if normalizer is None:
+            out[name] = ordered(discreet(name, value))
+            continue
+        if value is None:
             if name in inherited:
                 out[name] = None
             continue
@@ -168,7 +178,7 @@ def _messages(value: Json) -> Json:
 def _response_input(value: Json) -> Json:
     if type(value) is str:
         return [{"role": "user", "content": value}]
-    special = {"content": _content, "output": _content, "tools": _objects}
+    special = {"content": _content, "output": _content, "tools": _tools}
     items = _objects(value, special)
     for item in items if is_list(items) else ():
         if is_object(item) and item.get("type") == "message" and "role" in item:
@@ -186,8 +196,28 @@ def _chat_function(value: Json) -> Json:
     return function
 
 
+def _tools(value: Json, special: _Special | None = None) -> Json:
+    """Normalize tools: those that run elsewhere come with the credentials for it."""
+    if not is_list(value):
+        return _deep(value)
+    return [_object(_discreet_tool(tool), special) for tool in value]
+
+
+def _discreet_tool(tool: Json) -> Json:
+    if not is_object(tool) or tool.keys() <= _TOOL_FIELDS:
+        return tool
+    return {
+        name: sealed_url(item)
+        if name in _WHERE and item is not None
+        else item
+        if name in _TOOL_FIELDS
+        else discreet(name, item)
+        for name, item in tool.items()
+    }
+
+
 def _chat_tools(value: Json) -> Json:
-    return _objects(value, {"function": _chat_function})
+    return _tools(value, {"function": _chat_function})
 
 
 def _ollama_format(value: Json) -> Json:
@@ -214,9 +244,12 @@ def _vector_encoding(value: Json) -> Json:
     return DROPPED if value in ("float", "base64") else _deep(value)
 
 
-def _secret(value: Json) -> Json:
-    # It chooses what a server's tools see; entries keep the body that is hashed, and no secret.
-    return f"sha256:{digest(value.encode())}" if isinstance(value, str) else _deep(value)
+def _mcp_servers(value: Json) -> Json:
+    return _objects(discreet("mcp_servers", value), {"url": sealed_url})
+
+
+def _sealed(value: Json) -> Json:
+    return _deep(sealed(value))
 
 
 def _prompt_cache_options(value: Json) -> Json:
@@ -252,7 +285,7 @@ _SPECIAL: Final[Mapping[str, _Special]] = {
     },
     "responses": {
         "input": _response_input,
-        "tools": _objects,
+        "tools": _tools,
         "text": lambda value: _object(value, {"format": _object}),
         "reasoning": _object,
         "prompt_cache_options": _prompt_cache_options,
@@ -260,13 +293,14 @@ _SPECIAL: Final[Mapping[str, _Special]] = {
     "messages": {
         "messages": _messages,
         "system": _content,
-        "tools": _objects,
+        "tools": _tools,
         "output_config": lambda value: _object(value, {"format": _object}),
         "output_format": _object,
         "stop_sequences": _string_set,
         "thinking": _object,
         "tool_choice": _object,
-        "mcp_servers": lambda value: _objects(value, {"authorization_token": _secret}),
+        "mcp_servers": _mcp_servers,
+        "fallback_credit_token": _sealed,
     },
     "ollama.chat": {
         "messages": lambda value: _objects(value, _OLLAMA_MESSAGE),

@@ -31,6 +31,9 @@ _HOSTED_TOOLS: Final = (
     "web_search",
 )
 _KINDS_WITH_TURNS: Final = frozenset({"chat", "responses", "messages"})
+# Azure's "on your data", by its name and by that of its older versions:
+# https://learn.microsoft.com/azure/ai-services/openai/references/on-your-data
+_DOCUMENTS: Final = ("data_sources", "dataSources")
 # What a model or a caller wrote for a tool: a field called `file_id` there is data.
 _DATA: Final = frozenset({"arguments", "input"})
 
@@ -56,6 +59,9 @@ def server_state(kind: str, body: Mapping[str, Json]) -> str | None:
         if hosted is not None:
             return f"tool {hosted!r} runs on the server"
     if kind in _KINDS_WITH_TURNS:
+        for name in _DOCUMENTS:
+            if body.get(name):
+                return f"{name} refers to documents on a server"
         # OpenRouter runs its web plugin for a model's name, too.
         if body.get("plugins") or str(body.get("model")).endswith(":online"):
             return "plugins run on the server"

@@ -19,11 +19,11 @@ from ..types._json import Json
 from .anthropic_body import (
     DEFAULT_MAX_TOKENS,
     MESSAGES_FIELDS,
-    check_sampling,
     count_body,
     messages_body,
 )
 from .anthropic_messages import MessagesDialect
+from .anthropic_version import check_sampling, check_turns
 from .delivery import Delivery
 from .failures import identified, snippet
 from .http_call import HTTPCall
@@ -75,7 +75,8 @@ class AnthropicProvider(HTTPProvider):
             base_url: defaults to `ANTHROPIC_BASE_URL`, then Anthropic; with or without
                 the `/v1` at its end.
             api_version: `2023-06-01`, or `2026-10-21`, which has no `temperature`, `top_p`
-                and `top_k` and takes the key as a bearer token. In the key.
+                and `top_k`, no documents in an assistant's turn and no citations on a
+                user's text, and takes the key as a bearer token. In the key.
             betas: features to switch on (`anthropic-beta`). In the key, as a set.
             max_tokens: the limit of calls that name none; the API demands one. A thinking
                 budget comes on top.
@@ -128,6 +129,7 @@ class AnthropicProvider(HTTPProvider):
         reject_unknown(options, self._fields - CONTROL_FIELDS)
         given = self._with_betas(options)
         body = count_body(self._body(messages, given))
+        check_turns(body, self._all_versions(given).get(_VERSION), messages)
         delivery = self._travel(self._counting, given)
         with delivery.redaction(body):
             reply = await delivery.post(body)
@@ -145,7 +147,9 @@ class AnthropicProvider(HTTPProvider):
         options = self._with_betas(options)
         body = self._body(messages, options)
         request = self._request("messages", self._endpoint, body, options)
-        check_sampling(body, request.api.get(_VERSION))
+        version = request.api.get(_VERSION)
+        check_sampling(body, version)
+        check_turns(body, version, messages)
         return HTTPCall(request, self._dialect, self._travel(self._messages, options))
 
     def _body(self, messages: MessageInput, options: Mapping[str, Any]) -> dict[str, Json]:

@@ -16,6 +16,7 @@ import orjson
 from ..types import StreamEvent, StreamEventType, ToolCall, ToolCallDelta
 from ..types._json import Json
 from .anthropic_answer import as_text, input_text
+from .growing_text import GrowingText
 
 __all__ = ["StreamedBlock"]
 
@@ -24,27 +25,6 @@ _Event = StreamEventType
 _WITH_INPUT: Final = frozenset({"tool_use", "server_tool_use", "mcp_tool_use"})
 # Blocks that say something to the caller which no other event tells.
 _PLAIN: Final = frozenset({"text", "thinking", "tool_use"})
-# Pieces of a text that are kept before they are put together.
-_MOST_PIECES: Final = 1_024
-
-
-class _Text:
-    """A text that grows: in few pieces, however small those are in which it comes."""
-
-    __slots__ = ("_pieces", "_whole")
-
-    def __init__(self, start: str) -> None:
-        self._whole: list[str] = [start] if start else []
-        self._pieces: list[str] = []
-
-    def add(self, piece: str) -> None:
-        self._pieces.append(piece)
-        if len(self._pieces) == _MOST_PIECES:
-            self._whole.append("".join(self._pieces))
-            self._pieces = []
-
-    def __str__(self) -> str:
-        return "".join((*self._whole, *self._pieces))
 
 
 class StreamedBlock:
@@ -57,8 +37,8 @@ class StreamedBlock:
         self._block = start
         self._number = number
         self._kind: str = start["type"]
-        self._texts: dict[str, _Text] = {}
-        self._input: _Text | None = None
+        self._texts: dict[str, GrowingText] = {}
+        self._input: GrowingText | None = None
 
     @property
     def arguments(self) -> str:
@@ -129,7 +109,7 @@ class StreamedBlock:
             return []  # the SDK's rule, too
         text = self._texts.get(name)
         if text is None:
-            text = self._texts[name] = _Text(as_text(self._block[name]))
+            text = self._texts[name] = GrowingText(as_text(self._block[name]))
         if not as_text(piece):
             return []
         text.add(piece)
@@ -139,7 +119,7 @@ class StreamedBlock:
         if self._kind not in _WITH_INPUT:
             return []
         if self._input is None:
-            self._input = _Text("")
+            self._input = GrowingText()
         if not as_text(piece):
             return []
         self._input.add(piece)

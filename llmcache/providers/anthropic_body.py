@@ -13,7 +13,7 @@ from .anthropic_format import wire_output_format
 from .anthropic_turns import wire_conversation
 from .tools import wire_tool
 
-__all__ = ["DEFAULT_MAX_TOKENS", "MESSAGES_FIELDS", "check_sampling", "count_body", "messages_body"]
+__all__ = ["DEFAULT_MAX_TOKENS", "MESSAGES_FIELDS", "count_body", "messages_body"]
 
 DEFAULT_MAX_TOKENS: Final = 4_096
 """The API has no default; a thinking budget comes on top."""
@@ -36,13 +36,10 @@ _CHOICES: Final[Mapping[str, str]] = {
     "required": "any",  # chat completions' word
     "none": "none",
 }
-_SAMPLING: Final = ("temperature", "top_p", "top_k")
-# The first version that has no sampling parameters.
-_WITHOUT_SAMPLING: Final = "2026-10-21"
 # https://docs.claude.com/en/api/messages-count-tokens; fields that a caller adds go along.
 _UNCOUNTED: Final = frozenset(
-    "container inference_geo max_tokens metadata service_tier stop_sequences stream "
-    "temperature top_k top_p".split()
+    "container diagnostics fallback_credit_token fallbacks inference_geo max_tokens metadata "
+    "service_tier stop_sequences stream temperature thread top_k top_p".split()
 )
 
 
@@ -84,21 +81,6 @@ def messages_body(
 def count_body(body: Mapping[str, Json]) -> dict[str, Json]:
     """Return what of a request's `body` the counting of its tokens takes."""
     return {name: value for name, value in body.items() if name not in _UNCOUNTED}
-
-
-def check_sampling(body: Mapping[str, Json], version: Json) -> None:
-    """Do nothing when the API's `version` takes the sampling parameters in `body`.
-
-    Raises:
-        InvalidRequestError: naming the first one that it refuses, whatever its value.
-    """
-    if str(version) < _WITHOUT_SAMPLING:
-        return
-    given = [name for name in _SAMPLING if body.get(name) is not None]
-    if given:
-        names = ", ".join(given)
-        reason = f"version {version} of the Messages API has no sampling parameters ({names})"
-        raise InvalidRequestError(given[0], reason)
 
 
 def _max_tokens(options: Mapping[str, Any], usual: int) -> Json:

@@ -106,8 +106,20 @@ class Call(Protocol):
         """Who understands the answer."""
         ...
 
+    def credential(self) -> bytes:
+        """Return a digest that tells the credentials apart with which calls are made.
+
+        Of use in this process only, and asked for only when a shared call has failed; no
+        part of a key, of an entry or of a log. Empty when the call has none.
+        """
+        ...
+
     def snapshot(self) -> Self:
         """Return the same call with a request that nobody else can change while it is made."""
+        ...
+
+    def is_given_away_by(self, recording: Recording) -> bool:
+        """Return whether an answer repeats a credential of the call, and so must not be kept."""
         ...
 
     async def send(self) -> Recording:
@@ -141,6 +153,10 @@ class EmbedCall(Protocol):
     @property
     def provider(self) -> str:
         """For prices."""
+        ...
+
+    def credential(self) -> bytes:
+        """As `Call.credential`."""
         ...
 
     def snapshot(self) -> Self:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from ..errors import ProviderError
+from ..keys.secrets import is_secret_name
 from ..stats import CallStats
 from ..timeouts import Timeouts
+from ..types import Recording
 from ..types._json import Json
 from .failures import NAMING_HEADERS
 from .http import HTTPReply, HTTPStream, HTTPTransport
@@ -15,6 +20,15 @@ from .redaction import Redaction
 from .retry import Retry
 
 __all__ = ["Delivery"]
+
+# What was said, by people and models: a field called `key` there is no credential. Nor is it in
+# what a response repeats of its request, as a rule.
+_NO_CREDENTIALS: Final = frozenset(
+    "input instructions messages metadata prompt prompt_cache_key safety_identifier system "
+    "user".split()
+)
+# Makes the digest of a credential worthless to whoever finds it elsewhere.
+_OF_THIS_PROCESS: Final = os.urandom(32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +73,11 @@ class Delivery:
         if not names:
             return headers
         redaction = self.redaction({})
-        hidden = {name for name in names if redaction.hides(headers[name])}
+        hidden = {
+            name
+            for name in names
+            if redaction.applies_to(Recording(headers=((name, headers[name]),)))
+        }
         return {n: v for n, v in headers.items() if n.lower() not in hidden} if hidden else headers
 
     def _tries(self) -> Retry:
@@ -67,6 +85,19 @@ class Delivery:
             return self.retry
         self.stats.attempts += 1
         return _CountedRetry(self.retry.attempts, self.retry.backoff, self.stats)
+
+    def credential(self) -> bytes:
+        """Return a digest of what the server knows the caller by; see `Call.credential`."""
+        sent = {**self.transport.headers, **(self.headers or {})}
+        secrets = sorted((n, v) for n, v in sent.items() if is_secret_name(n))
+        # A client that was passed in may have credentials of its own.
+        told = (self.url, secrets, self.transport.given_client)
+        return hashlib.blake2b(repr(told).encode(), key=_OF_THIS_PROCESS, digest_size=16).digest()
+
+    def is_given_away_by(self, recording: Recording, body: Mapping[str, Json]) -> bool:
+        """Return whether an answer to `body` repeats a credential that was sent with it."""
+        told = {name: value for name, value in body.items() if name not in _NO_CREDENTIALS}
+        return self.redaction(told).applies_to(recording)
 
     def redaction(self, body: Mapping[str, Json]) -> Redaction:
         """Return what keeps the credentials of a call out of its errors."""

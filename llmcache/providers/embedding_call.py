@@ -32,6 +32,10 @@ class EmbeddingCall:
     delivery: Delivery
     read: Callable[[HTTPReply, Sequence[Json], str], list[Recording]] = vector_recordings
 
+    def credential(self) -> bytes:
+        """Return a digest of what the call is made with; of use in this process only."""
+        return self.delivery.credential()
+
     def snapshot(self) -> EmbeddingCall:
         """Return the same call with inputs that nobody else can change."""
         requests = [request.snapshot() for request in self.requests]

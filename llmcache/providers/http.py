@@ -126,6 +126,11 @@ class HTTPTransport:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._library: Any = None
 
+    @property
+    def given_client(self) -> int | None:
+        """What tells the client that was passed in from others, `None` without one."""
+        return None if self._given is None else id(self._given)
+
     async def post(
         self,
         url: str,

@@ -60,6 +60,14 @@ class HTTPCall(NamedTuple):
         """Who understands the answer, and repeats no credential of this call."""
         return DiscreetDialect(self.spoken, self._redaction)
 
+    def credential(self) -> bytes:
+        """Return a digest of what the call is made with; of use in this process only."""
+        return self.delivery.credential()
+
+    def is_given_away_by(self, recording: Recording) -> bool:
+        """Return whether an answer repeats a credential of the call."""
+        return self.delivery.is_given_away_by(recording, self.request.body)
+
     def snapshot(self) -> HTTPCall:
         """Return the same call with a request that nobody else can change."""
         return self._replace(request=self.request.snapshot())

@@ -169,15 +169,17 @@ class HTTPProvider(CachedProvider):
     def _request(
         self, kind: str, endpoint: str, body: dict[str, Json], options: Mapping[str, Any]
     ) -> Request:
-        extra = options.get("extra_headers")
-        versions = self._versions
-        if extra is not None:
-            versions = {
-                **versions,
-                **self._version_headers(lowered(extra, "extra_headers")),
-            }
         salt = options.get("salt")
+        versions = self._all_versions(options)
         return Request(kind, endpoint, body, versions, self._tenant, salt, self._rules)
+
+    def _all_versions(self, options: Mapping[str, Any]) -> dict[str, Json]:
+        """Return the versions of what answers a call, with those that its own headers choose."""
+        extra = options.get("extra_headers")
+        if extra is None:
+            return self._versions
+        own = self._version_headers(lowered(extra, "extra_headers"))
+        return {**self._versions, **own}
 
     def _version_headers(self, headers: Mapping[str, str]) -> dict[str, Json]:
         known = self._api_description.version_headers

@@ -25,6 +25,7 @@ from ..types import (
 )
 from ..types._json import FrozenDict, Json, freeze
 from .failures import MALFORMED, snippet
+from .growing_text import GrowingText
 from .http import HTTPReply
 from .json_dialect import JSONDialect, JSONStreamDecoder
 from .openai_embeddings import recorded
@@ -124,8 +125,8 @@ class _Lines(JSONStreamDecoder):
         super().__init__(dialect)
         self._first: Mapping[str, Any] | None = None
         self._last: Mapping[str, Any] = {}
-        self._content: list[str] = []
-        self._thinking: list[str] = []
+        self._content: GrowingText | None = None
+        self._thinking: GrowingText | None = None
         self._logprobs: list[Json] = []
 
     def _line(self, line: Mapping[str, Any], said: Mapping[str, Any]) -> list[StreamEvent]:
@@ -137,7 +138,8 @@ class _Lines(JSONStreamDecoder):
                 events.append(StreamEvent(_Event.META, {"model": _text(line["model"])}))
         thinking = _text(said.get("thinking"))
         if thinking:
-            self._thinking.append(thinking)
+            self._thinking = self._thinking or GrowingText()
+            self._thinking.add(thinking)
             events.append(StreamEvent(_Event.REASONING, thinking))
         return events
 
@@ -162,7 +164,8 @@ class _Lines(JSONStreamDecoder):
 
     def _say(self, content: Json, events: list[StreamEvent]) -> None:
         if content is not None:
-            self._content.append(content if type(content) is str else _text(content) or "")
+            self._content = self._content or GrowingText()
+            self._content.add(content if type(content) is str else _text(content) or "")
             if content:
                 events.append(StreamEvent(_Event.TOKEN, content))
 
@@ -211,10 +214,10 @@ class _ChatLines(_Lines):
     def whole(self) -> Json:
         """Return the answer as `/api/chat` gives it when it is not streamed."""
         message = dict(self._message)
-        if self._content:
-            message["content"] = "".join(self._content)
-        if self._thinking:
-            message["thinking"] = "".join(self._thinking)
+        if self._content is not None:
+            message["content"] = str(self._content)
+        if self._thinking is not None:
+            message["thinking"] = str(self._thinking)
         if self._calls:
             message["tool_calls"] = self._calls
         return {**self._sum(), "message": message}
@@ -232,10 +235,10 @@ class _GenerateLines(_Lines):
     def whole(self) -> Json:
         """Return the answer as `/api/generate` gives it when it is not streamed."""
         top = self._sum()
-        if self._content:
-            top["response"] = "".join(self._content)
-        if self._thinking:
-            top["thinking"] = "".join(self._thinking)
+        if self._content is not None:
+            top["response"] = str(self._content)
+        if self._thinking is not None:
+            top["thinking"] = str(self._thinking)
         return top
 
 

@@ -24,14 +24,17 @@ from .openai_chat import CHAT_OPTIONS, ChatDialect, chat_body
 from .openai_embeddings import EMBEDDING_OPTIONS, embedding_body, embedding_inputs
 from .openai_responses import RESPONSES_OPTIONS, ResponsesDialect, responses_body
 from .openai_responses_echo import readdressed
+from .outgoing import lowered
 from .servers import AZURE_SUFFIX, gives_usage, server_name
 
 __all__ = ["OpenAIProvider"]
 
 _BASE_URL: Final = "https://api.openai.com/v1"
 _NATIVE_HOST: Final = "api.openai.com"
-# Headers that choose what the API does, and so belong to the key.
-_API_HEADERS: Final = frozenset({"openai-beta"})
+_ORGANIZATION: Final = "openai-organization"
+_PROJECT: Final = "openai-project"
+# Headers that choose what the API does, or for whom, and so belong to the key.
+_API_HEADERS: Final = frozenset({"openai-beta", _ORGANIZATION, _PROJECT})
 _DEPLOYMENT: Final = re.compile(r"/deployments/([^/?#]+)")
 _RESPONSES_ONLY: Final = RESPONSES_OPTIONS - CHAT_OPTIONS
 
@@ -87,9 +90,11 @@ class OpenAIProvider(HTTPProvider):
         key = environment("OPENAI_API_KEY") if api_key is None else api_key
         headers = _wire_headers(host, key)
         if organization:
-            headers["openai-organization"] = organization
+            headers[_ORGANIZATION] = organization
         if project:
-            headers["openai-project"] = project
+            headers[_PROJECT] = project
+        given = {**headers, **lowered(options.get("headers") or {}, "headers")}
+        self._account = {name: given[name] for name in (_ORGANIZATION, _PROJECT) if name in given}
         api = API(name, url, headers, _scope(organization, project), _API_HEADERS)
         super().__init__(model, api, [self._dialect, self._responses_dialect], options)
         self._use_responses = use_responses_api
@@ -99,6 +104,15 @@ class OpenAIProvider(HTTPProvider):
         self._responses_endpoint = normalize_endpoint(self._responses.url)
         self._embeddings = Delivery(self._transport, self._url("embeddings"), self._retry)
         self._embeddings_endpoint = normalize_endpoint(self._embeddings.url)
+
+    def _version_headers(self, headers: Mapping[str, str]) -> dict[str, Json]:
+        found = super()._version_headers(headers)
+        named = {name: found.pop(name) for name in (_ORGANIZATION, _PROJECT) if name in found}
+        if named:
+            account = {**self._account, **named}
+            scope = _scope(account.get(_ORGANIZATION), account.get(_PROJECT))
+            found |= scope or {"scope": ""}  # an empty header undoes what the provider has
+        return found
 
     def _call(self, messages: MessageInput, options: Mapping[str, Any]) -> HTTPCall:
         chosen = options.get("use_responses_api")

@@ -11,15 +11,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from ..types._json import Json
+from .growing_text import GrowingText
 
 __all__ = ["joined", "merge", "merge_logprobs"]
 
 # Fields that chunks repeat: the last one holds, where others are appended.
 _REPEATED: Final = frozenset({"role", "type", "id", "name", "index", "channel", "format"})
-
-
-class _Text(list[str]):
-    """Pieces of one text: appending strings is quadratic in a long answer."""
 
 
 class _Items(list[Any]):
@@ -48,8 +45,8 @@ def merge(held: dict[str, Any], delta: Mapping[str, Any]) -> None:
     """Add `delta` to `held`, which takes its lists and objects over."""
     for name, value in delta.items():
         known = held.get(name)
-        if isinstance(known, _Text) and isinstance(value, str):
-            known.append(value)
+        if isinstance(known, GrowingText) and isinstance(value, str):
+            known.add(value)
         elif value is None:
             held.setdefault(name, None)
         elif known is None:
@@ -57,13 +54,15 @@ def merge(held: dict[str, Any], delta: Mapping[str, Any]) -> None:
         elif name in _REPEATED:
             held[name] = value or known
         elif isinstance(known, str) and isinstance(value, str):
-            held[name] = _Text((known, value))
+            # Appending strings is quadratic in a long answer.
+            text = held[name] = GrowingText(known)
+            text.add(value)
         elif isinstance(known, dict) and isinstance(value, dict):
             merge(known, value)
         elif name == "content":
             parts = held[name] = _as_parts(known)
             parts.extend(_as_parts(value))
-        elif isinstance(known, list) and isinstance(value, list):  # a _Text met `content` above
+        elif isinstance(known, list) and isinstance(value, list):
             items = known if isinstance(known, _Items) else _Items(known)
             items.meet(value)
             held[name] = items
@@ -71,8 +70,8 @@ def merge(held: dict[str, Any], delta: Mapping[str, Any]) -> None:
             held[name] = value
 
 
-def _as_parts(content: Json) -> list[Json]:
-    if isinstance(content, list) and not isinstance(content, _Text):
+def _as_parts(content: Any) -> list[Any]:
+    if isinstance(content, list):
         return content
     return [{"type": "text", "text": content}]
 
@@ -89,8 +88,8 @@ def merge_logprobs(held: dict[str, Any], more: Mapping[str, Any]) -> None:
 
 def joined(value: Json) -> Json:
     """Return a copy of what was merged, with every text in one piece."""
-    if isinstance(value, _Text):
-        return "".join(value)
+    if isinstance(value, GrowingText):
+        return str(value)
     if isinstance(value, dict):
         return {name: joined(item) for name, item in value.items()}
     if isinstance(value, list):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ..types._json import Json
+from .growing_text import GrowingText
 
 __all__ = ["Items"]
 
@@ -28,7 +29,7 @@ class Items:
 
     def __init__(self) -> None:
         self._items: dict[int, Mapping[str, Any]] = {}
-        self._pieces: dict[int, dict[_Place, tuple[str, list[str]]]] = {}
+        self._pieces: dict[int, dict[_Place, tuple[str, GrowingText]]] = {}
 
     @property
     def are_none(self) -> bool:
@@ -69,7 +70,10 @@ class Items:
         else:
             holder, index, _, _ = _PARTS[kind]
             part = (holder, told.get(index) or 0)
-        self._pieces.setdefault(place, {}).setdefault(part, (kind, []))[1].append(text)
+        parts = self._pieces.setdefault(place, {})
+        if part not in parts:
+            parts[part] = (kind, GrowingText())
+        parts[part][1].add(text)
         return text
 
     def whole(self) -> list[Json]:
@@ -79,7 +83,7 @@ class Items:
     def _item(self, place: int) -> Json:
         item = dict(self._items[place])
         for (holder, _), (kind, pieces) in sorted(self._pieces.get(place, {}).items()):
-            text = "".join(pieces)
+            text = str(pieces)
             if kind in _FIELDS:
                 item[holder] = (item.get(holder) or "") + text
             else:

@@ -12,10 +12,11 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Final
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from ..errors import LLMCacheError
-from ..types import CompletionResult, StreamEvent, WireEvent
+from ..keys.secrets import holds_secrets, is_secret_name, url_secrets
+from ..types import CompletionResult, Recording, StreamEvent, WireEvent
 from ..types._json import Json
 from .base import Dialect, StreamDecoder
 
@@ -25,10 +26,12 @@ _REDACTED: Final = "[redacted]"
 _CUT: Final = "…"
 # Shorter ones ("x", "EMPTY") are what servers without authentication are given.
 _SHORTEST: Final = 6
-_CREDENTIAL: Final = re.compile(
-    r"(auth|authorization|cookie|credential|key|passphrase|password|secret|session|sig|signature|token)s?$",
-    re.IGNORECASE,
-)
+# An answer may well say "ollama", the key that Ollama's users give to clients which want one.
+_NO_WORD: Final = 16
+_PLAIN_HEADERS: Final = frozenset({"accept", "content-type", "user-agent"})
+# Where a tool's server is. Its path may be all that keeps others out.
+_SERVER: Final = "server_url"
+_SERVERS: Final = "mcp_servers"
 # "Bearer …", "Basic …"
 _SCHEME: Final = re.compile(r"[A-Za-z0-9-]+\s+")
 
@@ -61,10 +64,15 @@ class Redaction:
         found = {*_in_address(self._url), *_in_fields(self._sources)}
         _clean(error, sorted(found, key=len, reverse=True))
 
-    def hides(self, text: str) -> bool:
-        """Return whether a credential is in `text`."""
-        found = {*_in_address(self._url), *_in_fields(self._sources)}
-        return _shown(text, found) != text
+    def applies_to(self, recording: Recording) -> bool:
+        """Return whether an answer has a credential in it that is too long to be a word."""
+        found = {*url_secrets(self._url), *_in_fields(self._sources)}
+        secrets = [each for each in found if len(each) >= _NO_WORD]
+        if any(each in value for _, value in recording.headers for each in secrets):
+            return True
+        sent = [each.encode() for each in secrets]
+        pieces = [event.data for event in recording.events or ()]
+        return any(each in piece for piece in (*pieces, recording.body or b"") for each in sent)
 
 
 class DiscreetDialect:
@@ -169,20 +177,41 @@ def _in_address(url: str) -> Iterator[str]:
 
 
 def _in_fields(source: Json) -> Iterator[str]:
-    pending, seen = [source], set()
+    pending: list[tuple[object, Json]] = [(None, source)]
+    seen = set()
     while pending:
-        value = pending.pop()
-        if id(value) in seen:  # nobody has checked yet that the body is a tree
+        name, value = pending.pop()
+        if isinstance(value, str):
+            yield from _in_text(name, value)
+        if isinstance(value, str) or id(value) in seen:  # nobody has checked that it is a tree
             continue
         seen.add(id(value))
         if isinstance(value, Mapping):
-            for name, item in value.items():
-                if isinstance(item, str) and isinstance(name, str) and _CREDENTIAL.search(name):
-                    yield from _parts(item)
-                else:
-                    pending.append(item)
+            pending += [(_name_of(inner, name), item) for inner, item in value.items()]
         elif isinstance(value, list | tuple):
-            pending.extend(value)
+            kept = name if holds_secrets(name) or name == _SERVERS else None
+            pending += [(kept, item) for item in value]
+
+
+def _name_of(field: object, holder: object) -> object:
+    """Return the name by which a field's value is judged, inside an object of another name."""
+    if holds_secrets(holder):
+        return field if str(field).lower() in _PLAIN_HEADERS else holder
+    return _SERVER if holder == _SERVERS and field == "url" else field
+
+
+def _in_text(name: object, text: str) -> Iterator[str]:
+    """Yield what is secret in the text of a field: all of it by its name, or a part of a URL."""
+    if is_secret_name(name) or holds_secrets(name):
+        yield from _parts(text)
+        return
+    for secret in url_secrets(text):
+        yield from _parts(secret)
+        yield from _parts(quote(secret, safe=""))
+        yield from _parts(unquote(secret))
+    if name == _SERVER:
+        path = text.partition("://")[2].partition("/")[2]
+        yield from (piece for piece in (path, *re.split(r"[/?&=]", path)) if len(piece) >= _NO_WORD)
 
 
 def _parts(value: str) -> Iterator[str]:

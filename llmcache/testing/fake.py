@@ -300,6 +300,14 @@ class _FakeCall:
     dialect: ChatDialect
     server: _Server
 
+    def credential(self) -> bytes:
+        """Return nothing: whoever asks, asks alike."""
+        return b""
+
+    def is_given_away_by(self, recording: Recording) -> bool:  # noqa: ARG002 - the protocol's
+        """Return that there is nothing to tell."""
+        return False
+
     def snapshot(self) -> _FakeCall:
         """Return the same call with a request that nobody else can change."""
         return replace(self, request=self.request.snapshot())
@@ -324,6 +332,10 @@ class _FakeEmbedCall:
     body: Mapping[str, Json]
     server: _Server
     provider: str = _NAME
+
+    def credential(self) -> bytes:
+        """Return nothing: whoever asks, asks alike."""
+        return b""
 
     def snapshot(self) -> _FakeEmbedCall:
         """Return the same call with inputs that nobody else can change."""

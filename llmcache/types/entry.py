@@ -62,7 +62,8 @@ class CacheEntry(NamedTuple):
       they are from a price list, `price_list` names it, and `input_cost` is their part
       for reading.
     - `identity`: the canonical request whose SHA-256 is the key; empty when
-      requests are not stored, and then `components` has a digest per part.
+      requests are not stored, or have a credential in a URL, and then `components`
+      has a digest per part.
     """
 
     key: str

@@ -34,7 +34,8 @@ class CacheInfo(Built):
     - `tier`: `memory`, `backend`, or `flight` for a call that joined another's.
     - `age`: seconds since the answer was made. `stale`: past its time to live.
     - `saved_seconds`, `saved_cost`: what the hit spared; `None` when unknown.
-    - `stored`: the answer is in the cache now. `reason`: why not, or why bypassed.
+    - `stored`: the answer is in the cache now; not yet, where its write goes on behind the
+      call. `reason`: why not, or why bypassed.
     - `items`, `items_hit`: for embeddings, inputs asked and inputs found; `tier`
       (`memory` when all of these came from there), `age` (the oldest's) and savings
       are those of the inputs found.

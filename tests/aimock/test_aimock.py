@@ -29,8 +29,19 @@ from llmcache.errors import InvalidResponseError
 
 PROVIDERS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "openai": ("OpenAIProvider", "/v1", {"model": "gpt-5-nano", "api_key": "sk-test"}),
+    "responses": (
+        "OpenAIProvider",
+        "/v1",
+        {"model": "gpt-5-nano", "api_key": "sk-test", "use_responses_api": True},
+    ),
     "ollama": ("OllamaProvider", "", {"model": "qwen2.5:3b"}),
     "anthropic": ("AnthropicProvider", "", {"model": "claude-sonnet-4-5", "api_key": "sk-test"}),
+}
+PATHS = {
+    "openai": "/v1/chat/completions",
+    "responses": "/v1/responses",
+    "ollama": "/api/chat",
+    "anthropic": "/v1/messages",
 }
 NAMES = [
     pytest.param(
@@ -85,6 +96,13 @@ def journal(address: str) -> list[Any]:
     with urllib.request.urlopen(f"{address}/__aimock/journal") as response:
         rows: list[Any] = json.load(response)
     return rows
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_each_api_is_asked_at_its_own_path(name: str, streamed: bool, aimock: str) -> None:
+    async with open_provider(name, aimock) as provider:
+        await ask(provider, "Say hello", streamed=streamed)
+    assert journal(aimock)[-1]["path"] == PATHS[name]
 
 
 async def test_an_answer_is_stored_and_comes_back(provider: Any, streamed: bool) -> None:

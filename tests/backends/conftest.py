@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import socket
+import subprocess
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from command_support import Shared
@@ -17,7 +20,7 @@ from llmcache.backends import Backend
 from llmcache.backends.hybrid import HybridRedisPostgreSQLCache
 from llmcache.backends.postgres import PostgresBackend
 from llmcache.backends.redis import RedisBackend
-from llmcache.testing.servers import PostgresServer, RedisServer
+from llmcache.testing.servers import PostgresServer, RedisServer, find_redis
 from llmcache.testing.upstream import Upstream
 
 
@@ -38,6 +41,29 @@ async def postgres(postgres_server: PostgresServer) -> AsyncIterator[PostgresBac
 async def redis(redis_server: RedisServer) -> AsyncIterator[RedisBackend]:
     async with RedisBackend(redis_server.url, prefix=uuid.uuid4().hex) as backend:
         yield backend
+
+
+@pytest.fixture
+def sentinel(redis_server: RedisServer, tmp_path: Path) -> Iterator[str]:
+    """The URL of `redis_server` behind a real Sentinel."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    password = urlsplit(redis_server.url).password
+    file = tmp_path / "sentinel.conf"
+    file.write_text(
+        f"port {port}\nbind 127.0.0.1\n"
+        f"sentinel monitor main 127.0.0.1 {redis_server.port} 1\n"
+        f"sentinel auth-pass main {password}\n"
+    )
+    program = find_redis(programs_only=True)[0].program
+    command = [str(program), str(file), "--sentinel"]
+    running = subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=tmp_path)
+    try:
+        yield f"redis+sentinel://:{password}@127.0.0.1:{port}/main/0"
+    finally:
+        running.kill()
+        running.wait()
 
 
 @pytest.fixture

@@ -263,29 +263,34 @@ async def test_what_is_owed_is_not_read_and_is_paid_at_the_latest_when_closing(
 ) -> None:
     """Redis is back, and calls still leave it alone: who rewrote does not read the old, nor leave it."""
     async with HybridRedisPostgreSQLCache(postgres=postgres, redis=redis) as hybrid:
-        await hybrid.put("default", [entry(1, b"old")])
+        await hybrid.put("default", [entry(1, b"old"), entry(2, b"old")])
         with contextlib.suppress(BackendUnavailableError), hybrid._near.use("get"):
             hybrid._near._refusals = 2
             raise BackendUnavailableError("refused")
         assert hybrid._near.is_open
         await hybrid.put("default", [entry(1, b"new")])
+        hybrid._owed.stop()  # closed, before anything was paid
         assert hybrid._owed
-        hybrid._near._pause = 0.0  # closed, before anything was paid
+        hybrid._near._pause = 0.0
         assert (await redis.get("default", [key(1)]))[key(1)] == b"old"
         assert (await hybrid.get("default", [key(1)]))[key(1)] == b"new"
         hybrid._near._pause, hybrid._near._open_until = 30.0, time.monotonic() + 30.0
+        await hybrid.put("default", [entry(2, b"new")])
+        assert hybrid._owed
     assert not hybrid._owed
-    assert dict(await redis.get("default", [key(1)])) == {}
+    assert dict(await redis.get("default", [key(1), key(2)])) == {}
 
 
 async def test_what_is_owed_is_bounded(
-    hybrid: HybridRedisPostgreSQLCache, monkeypatch: pytest.MonkeyPatch
+    postgres: PostgresBackend, redis: RedisBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from llmcache.backends import hybrid as module  # noqa: PLC0415
 
     monkeypatch.setattr(module, "_MOST_OWED", 10)
-    hybrid._owe("default", {key(n): n for n in range(30)})
-    assert [place for _, place in hybrid._owed] == [key(n) for n in range(20, 30)]
+    async with HybridRedisPostgreSQLCache(postgres=postgres, redis=redis) as hybrid:
+        hybrid._owed.replacements("default", {key(n): n for n in range(30)})
+        owed = [n for n in range(30) if ("default", key(n)) in hybrid._owed]
+        assert owed == list(range(20, 30))
 
 
 async def test_what_a_redis_had_by_itself_does_not_hide_a_rewrite(

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
-import subprocess
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 from backend_support import entry, key, scan
@@ -21,7 +18,7 @@ from llmcache.backends.base import VersionedEntry
 from llmcache.backends.redis import RedisBackend
 from llmcache.errors import BackendUnavailableError, ConfigurationError
 from llmcache.testing import BackendTests
-from llmcache.testing.servers import RedisCluster, RedisServer, find_redis
+from llmcache.testing.servers import RedisCluster, RedisServer
 
 
 class TestRedis(BackendTests):
@@ -186,6 +183,37 @@ async def test_a_lease_is_renewed_and_runs_out_without_its_holder(
         await taken.release()
 
 
+async def test_a_lease_whose_reply_was_lost_is_had(
+    redis: RedisBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """redis-py asks again, and is told that somebody has it: that is who asks."""
+    client = await redis._client._opened()
+    ask = client.set
+
+    async def asked_twice(*arguments: Any, **named: Any) -> Any:
+        await ask(*arguments, **named)
+        return await ask(*arguments, **named)
+
+    monkeypatch.setattr(client, "set", asked_twice)
+    lease = await redis.try_lease("default", key(1))
+    assert lease is not None
+    assert await redis.try_lease("default", key(1)) is None, "another's is another's"
+    await lease.release()
+    again = await redis.try_lease("default", key(1))
+    assert again is not None
+    await again.release()
+
+
+def test_closing_leaves_alone_what_another_loop_does() -> None:
+    """Its tasks are not ours to end: where that loop is closed, it could not be done, either."""
+    redis = RedisBackend("redis://127.0.0.1:9")
+    with asyncio.Runner() as other:
+        renewal = other.get_loop().create_task(asyncio.sleep(60))
+        redis._renewals.add(renewal)
+        asyncio.run(redis.aclose())
+        assert not renewal.cancelling()
+
+
 @pytest.mark.parametrize(
     "operation",
     [
@@ -216,29 +244,6 @@ async def test_a_wrong_password_says_what_to_check(redis_server: RedisServer) ->
     assert "hunter22" not in str(caught.value)
 
 
-@pytest.fixture
-def sentinel(redis_server: RedisServer, tmp_path: Path) -> Iterator[str]:
-    """The URL of `redis_server` behind a real Sentinel."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    password = urlsplit(redis_server.url).password
-    file = tmp_path / "sentinel.conf"
-    file.write_text(
-        f"port {port}\nbind 127.0.0.1\n"
-        f"sentinel monitor main 127.0.0.1 {redis_server.port} 1\n"
-        f"sentinel auth-pass main {password}\n"
-    )
-    program = find_redis(programs_only=True)[0].program
-    command = [str(program), str(file), "--sentinel"]
-    running = subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=tmp_path)
-    try:
-        yield f"redis+sentinel://:{password}@127.0.0.1:{port}/main/0"
-    finally:
-        running.kill()
-        running.wait()
-
-
 async def test_behind_sentinel(sentinel: str) -> None:
     async with RedisBackend(sentinel, prefix=uuid.uuid4().hex) as redis:
         async with asyncio.timeout(20):
@@ -252,12 +257,8 @@ async def test_behind_sentinel(sentinel: str) -> None:
 
 
 def test_a_sentinel_without_a_service_is_refused_by_name() -> None:
-    async def use() -> None:
-        async with RedisBackend("redis+sentinel://127.0.0.1:26379") as redis:
-            await redis.get("default", [key(1)])
-
     with pytest.raises(ConfigurationError, match="service's name"):
-        asyncio.run(use())
+        RedisBackend("redis+sentinel://127.0.0.1:26379")
 
 
 async def test_a_full_server_says_what_to_do(redis_engines: list[Any], tmp_path: Path) -> None:
@@ -269,6 +270,8 @@ async def test_a_full_server_says_what_to_do(redis_engines: list[Any], tmp_path:
             with pytest.raises(BackendUnavailableError, match="allkeys-lru"):
                 await redis.put("default", [entry(2, bytes(4_000_000))])
             assert (await redis.get("default", [key(1)]))[key(1)] == b"data"
+            assert await redis.delete("default", [key(1)]) == 1, "a full one can still forget"
+            assert dict(await redis.get("default", [key(1)])) == {}
 
 
 _DAY = 86_400_000_000

@@ -31,7 +31,7 @@ CALL = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{
 ANSWERS: list[tuple[bytes, str | None]] = [
     (completion("fine"), None),
     (completion(None, "tool_calls", tool_calls=[CALL]), None),
-    (completion(None, refusal="I will not."), None),
+    (completion(None, refusal="I will not."), "refused"),
     (completion(None, audio={"id": "a", "data": "AAAA", "transcript": "hi"}), None),
     (completion(None, images=[{"image_url": {"url": "data:image/png;base64,AAAA"}}]), None),
     (completion("cut", "length"), "length limit"),

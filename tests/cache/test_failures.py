@@ -84,6 +84,10 @@ async def test_a_full_disk_is_said_once_and_stores_nothing(
             assert not result.cache.stored
             assert result.cache.reason == "the store failed to take it"
         assert (await provider.cache.stats()).entries == 0
+        counters = provider.cache.counters
+        assert (counters.stored, counters.dropped, counters.refused) == (0, 5, 0)
+        assert counters.store_failures == 5
+        assert counters.to_dict()["dropped"] == 5
     warnings = [record.message for record in caplog.records if record.levelno >= logging.WARNING]
     assert len(warnings) == 1
     assert "No space left" in warnings[0]
@@ -156,24 +160,73 @@ def test_settings_out_of_range_are_refused(
         make_provider(cache_options=options)
 
 
+class _Gated(BrokenBackend):
+    """A store that takes nothing before its gate is open."""
+
+    def __init__(self) -> None:
+        super().__init__("raises", set())
+        self.gate = asyncio.Event()
+
+    async def put(self, collection: str, entries: Any, /) -> None:
+        await self.gate.wait()
+        await super().put(collection, entries)
+
+
+_BEHIND = "the write goes on behind the call"
+
+
+@HOWS
 async def test_a_slow_write_goes_on_behind_the_call(
-    make_provider: MakeProvider, upstream: DemoUpstream
+    make_provider: MakeProvider, upstream: DemoUpstream, how: str
 ) -> None:
-    gate = asyncio.Event()
-
-    class Slow(BrokenBackend):
-        async def put(self, collection: str, entries: Any, /) -> None:
-            await gate.wait()
-            await super().put(collection, entries)
-
-    backend = Slow("raises", set())
+    """It is not said to be stored before it is."""
+    backend = _Gated()
     options = {"deadline": 0.05, "memory_bytes": 0}
     async with make_provider(cache_backend=backend, cache_options=options) as provider:
-        result = await provider.complete("q", cache_response=True)
+        result = await ask(provider, how, "q", cache_response=True)
         assert result.content
+        assert result.cache is not None
+        assert (result.cache.stored, result.cache.reason) == (False, _BEHIND)
         assert (await backend.stats()).entries == 0
-        gate.set()
+        assert provider.cache.counters.stored == 0
+        backend.gate.set()
     assert (await backend.stats()).entries == 1  # closing waited for it
+    assert (provider.cache.counters.stored, provider.cache.counters.dropped) == (1, 0)
+
+
+async def test_vectors_are_not_said_to_be_stored_before_they_are(
+    make_provider: MakeProvider, upstream: DemoUpstream
+) -> None:
+    backend = _Gated()
+    options = {"deadline": 0.05, "memory_bytes": 0}
+    async with make_provider(cache_backend=backend, cache_options=options) as provider:
+        result = await provider.embed(["a", "b", "a"], cache_response=True)
+        assert result.cache is not None
+        assert (result.cache.stored, result.cache.reason) == (False, _BEHIND)
+        assert provider.cache.counters.stored == 0
+        backend.gate.set()
+    assert (provider.cache.counters.stored, provider.cache.counters.dropped) == (2, 0)
+
+
+async def test_a_write_that_is_given_up_when_closing_is_counted(
+    make_provider: MakeProvider, upstream: DemoUpstream
+) -> None:
+    backend = _Gated()
+    options = {"deadline": 0.05, "memory_bytes": 0, "background_timeout": 0.1}
+    async with make_provider(cache_backend=backend, cache_options=options) as provider:
+        await provider.complete("q", cache_response=True)
+    assert (provider.cache.counters.stored, provider.cache.counters.dropped) == (0, 1)
+    assert provider.cache.counters.store_failures > 0
+
+
+async def test_an_answer_too_large_to_store_is_counted(
+    make_provider: MakeProvider, upstream: DemoUpstream
+) -> None:
+    async with make_provider(cache_options={"max_entry_bytes": 100}) as provider:
+        result = await provider.complete("q", cache_response=True)
+        assert result.cache is not None
+        assert not result.cache.stored
+        assert (provider.cache.counters.stored, provider.cache.counters.dropped) == (0, 1)
 
 
 async def test_a_write_survives_the_cancellation_of_its_call(

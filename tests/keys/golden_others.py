@@ -19,6 +19,13 @@ _THOUGHT: Final = {
     "id": "rs_1",
     "summary": [{"type": "summary_text", "text": "s"}],
 }
+_MCP: Final = {
+    "type": "mcp",
+    "server_label": "m",
+    "server_url": "https://mcp.example/a",
+    "authorization": "t",
+    "headers": {"X-A": "b"},
+}
 _RESPONSES: Final[dict[str, dict[str, Any]]] = {
     "string": {"input": "Hi"},
     "items": {"input": [{"role": "user", "content": "Hi"}]},
@@ -68,6 +75,7 @@ _RESPONSES: Final[dict[str, dict[str, Any]]] = {
     "effort": {"input": "Hi", "reasoning": {"effort": "high", "summary": None}},
     "sampling": {"input": "Hi", "temperature": 0.5, "top_p": 1, "max_output_tokens": 16},
     "include": {"input": "Hi", "include": ["reasoning.encrypted_content"], "truncation": "auto"},
+    "mcp": {"input": "Hi", "tools": [_MCP]},
     "neutral": {"input": "Hi", "stream": True, "metadata": {"a": "b"}, "user": "u"},
 }
 _HELLO: Final = [{"role": "user", "content": "Hi"}]
@@ -135,6 +143,10 @@ _MESSAGES: Final[dict[str, dict[str, Any]]] = {
     "tools-turned": {"messages": _HELLO, "tools": [{"name": "f", "input_schema": SCHEMAS["two-turned"]}]},
     "output-config": {"messages": _HELLO, "output_config": {"format": FORMATS["flat"], "effort": "low"}},
     "stops": {"messages": _HELLO, "stop_sequences": ["b", "a"]},
+    "mcp": {
+        "messages": _HELLO,
+        "mcp_servers": [{"type": "url", "url": _MCP["server_url"], "authorization_token": "t"}],
+    },
     "temperature-1": {"messages": _HELLO, "temperature": 1.0},
     "temperature-0": {"messages": _HELLO, "temperature": 0, "top_k": 5, "top_p": 0.9},
     "neutral": {"messages": _HELLO, "metadata": {"user_id": "u"}, "stream": True, **_MARK},

@@ -25,6 +25,7 @@ Sample = tuple[str, Any]
 ROOTS: Final = {
     "chat": sdk.chat.completion_create_params.CompletionCreateParamsNonStreaming,
     "responses": sdk.responses.response_create_params.ResponseCreateParamsNonStreaming,
+    "completions": sdk.completion_create_params.CompletionCreateParamsNonStreaming,
     "embedding": sdk.embedding_create_params.EmbeddingCreateParams,
     "messages": claude.MessageCreateParamsNonStreaming,
 }
@@ -33,6 +34,7 @@ ROOTS: Final = {
 _STREAMED: Final = {
     "chat": sdk.chat.completion_create_params.CompletionCreateParamsStreaming,
     "responses": sdk.responses.response_create_params.ResponseCreateParamsStreaming,
+    "completions": sdk.completion_create_params.CompletionCreateParamsStreaming,
     "embedding": sdk.embedding_create_params.EmbeddingCreateParams,
     "messages": claude.MessageCreateParamsStreaming,
 }

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any, Final
+from typing import Any, Final, get_type_hints
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from json_values import json_values, typed
 from keying import ask, key, tool
-from sdk_types import FIELDS
+from sdk_types import FIELDS, ROOTS, samples
 
 from llmcache.keys import TABLES, Verdict
 
@@ -123,6 +123,26 @@ VALUES: Final[dict[str, dict[str, list[Any]]]] = {
         "top_k": [1, 2],
         "top_p": [0.5, 1],
     },
+    "completions": {
+        "best_of": [1, 2],
+        "echo": [True, False],
+        "frequency_penalty": [0.5, -0.5],
+        "logit_bias": [{"50256": -100}, {"50256": 100}],
+        "logprobs": [0, 5],
+        "max_tokens": [16, 17],
+        "model": ["m", "M"],
+        "n": [2, 3],
+        "presence_penalty": [0.5, -0.5],
+        "prompt": ["a", ["a", "b"], [1, 2], [[1, 2]]],
+        "seed": [0, 1],
+        "stop": ["a", ["a", "b"]],
+        "stream": [True, False],
+        "stream_options": [{"include_usage": True}, {"include_obfuscation": False}],
+        "suffix": ["a", "b"],
+        "temperature": [0, 1],
+        "top_p": [0.5, 1],
+        "user": ["a", "b"],
+    },
     "embedding": {
         "dimensions": [256, 512],
         "encoding_format": ["float", "base64"],
@@ -137,6 +157,7 @@ _BASE: Final[dict[str, dict[str, Any]]] = {
     "chat": {"model": "base", "messages": [{"role": "user", "content": "q"}], "tools": [tool()]},
     "responses": {"model": "base", "input": "q", "tools": [{"type": "function", **_FUNCTION}]},
     "messages": {"model": "base", "messages": [{"role": "user", "content": "q"}], "max_tokens": 9},
+    "completions": {"model": "base", "prompt": "q"},
     "embedding": {"model": "base", "input": "q"},
 }
 _EVERY_FIELD: Final = [(kind, name) for kind, table in VALUES.items() for name in sorted(table)]
@@ -146,6 +167,21 @@ _EVERY_FIELD: Final = [(kind, name) for kind, table in VALUES.items() for name i
 def test_the_table_is_the_sdk_s_list_of_fields(kind: str) -> None:
     assert sorted(TABLES[kind]) == FIELDS[kind], "a field is left unclassified, or is none"
     assert sorted(VALUES[kind]) == FIELDS[kind], "a field has no values to be tested with"
+
+
+def test_every_table_is_held_against_the_types_of_an_sdk() -> None:
+    # Ollama's: `tests/wire/test_ollama_keys.py`, where its embeddings are, too.
+    assert {*FIELDS, "ollama.chat", "ollama.generate"} == set(TABLES)
+
+
+def test_a_field_of_tomorrow_is_noticed() -> None:
+    class Tomorrow(ROOTS["embedding"], total=False):  # type: ignore[misc]
+        colour: str
+
+    fields = set(get_type_hints(Tomorrow))
+    assert fields - set(TABLES["embedding"]) == {"colour"}
+    paths = [path for path, _ in samples(Tomorrow)]
+    assert "<Tomorrow>.colour=absent" in paths
 
 
 @pytest.mark.parametrize("native", [True, False], ids=["native", "foreign"])

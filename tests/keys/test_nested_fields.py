@@ -31,6 +31,7 @@ EXEMPT: Final[dict[str, tuple[tuple[str, str], ...]]] = {
         (r"^<\w+>\.(system|tools)\[\]<\w+>\.cache_control\b", _MARK),
         (r"\.messages\[\]<\w+>\.content\[\]<\w+>(\.content\[\]<\w+>)*\.cache_control\b", _MARK),
     ),
+    "completions": (),
     "embedding": (),
 }
 
@@ -46,7 +47,14 @@ def _exempt(kind: str, path: str) -> bool:
 
 @pytest.mark.timeout(300)  # ten thousand requests, on a machine that may be busy
 @pytest.mark.parametrize(
-    ("kind", "least"), [("chat", 300), ("responses", 2_000), ("messages", 9_000), ("embedding", 15)]
+    ("kind", "least"),
+    [
+        ("chat", 300),
+        ("responses", 2_000),
+        ("messages", 9_000),
+        ("completions", 40),
+        ("embedding", 15),
+    ],
 )
 def test_any_change_of_a_documented_field_changes_the_key(kind: str, least: int) -> None:
     found = samples(ROOTS[kind])

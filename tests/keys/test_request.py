@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keying import ask, chat, key
 
-from llmcache import OpenAIProvider
+from llmcache import AnthropicProvider, OllamaProvider, OpenAIProvider
 from llmcache.errors import InvalidRequestError
 from llmcache.keys import KEY_VERSION, OPT_IN, KeyRules, key_of_identity, normalize_endpoint
 from llmcache.testing.upstream import DemoUpstream
@@ -203,6 +203,60 @@ async def test_a_header_that_chooses_what_the_api_does_is_in_the_key(where: str)
         async with OpenAIProvider("m", cache_backend="memory", **options) as provider:
             keys.append(provider._call("q", extra).request.key())
     assert keys[0] != keys[1]
+
+
+ORGANIZATION, PROJECT = "OpenAI-Organization", "openai-project"
+
+
+async def test_an_account_is_a_namespace_wherever_it_is_named() -> None:
+    asked: list[tuple[dict[str, Any], dict[str, str]]] = [
+        ({}, {}),
+        ({"organization": "a"}, {}),
+        ({"organization": "a", "project": "b"}, {}),
+        ({"organization": "a", "headers": {PROJECT: "c"}}, {}),
+        ({"organization": "a", "project": "b"}, {ORGANIZATION: "c"}),
+        ({"organization": "a"}, {ORGANIZATION: ""}),
+    ]
+    same: list[tuple[dict[str, Any], dict[str, str]]] = [
+        ({"headers": {ORGANIZATION: "a"}}, {}),
+        ({}, {ORGANIZATION: "a"}),
+        ({"organization": "b"}, {ORGANIZATION: "a"}),
+        ({"headers": {ORGANIZATION: "b"}}, {ORGANIZATION: "a"}),
+    ]
+
+    async def key_of(options: dict[str, Any], extra: dict[str, str]) -> str:
+        async with OpenAIProvider("m", cache_backend="memory", **options) as provider:
+            request = provider._call("q", {"extra_headers": extra}).request
+            assert b"organization" not in request.identity()
+            return request.key()
+
+    keys = [await key_of(*one) for one in asked]
+    assert len(set(keys)) == len(asked)
+    assert {await key_of(*one) for one in same} == {keys[1]}
+    assert await key_of({"organization": "a"}, {PROJECT: "b"}) == keys[2]
+    assert await key_of({"project": "c"}, {ORGANIZATION: "a"}) == keys[3]
+
+
+TRAVEL = {
+    "user-agent": "u",
+    "accept-encoding": "identity",
+    "idempotency-key": "i",
+    "traceparent": "00-1-1-01",
+    "x-stainless-retry-count": "2",
+    "x-stainless-read-timeout": "30",
+    "x-client-request-id": "r",
+    "anthropic-user-profile-id": "p",
+    "authorization": "Bearer other",
+}
+
+
+@pytest.mark.parametrize("kind", [OpenAIProvider, AnthropicProvider, OllamaProvider])
+@pytest.mark.parametrize("header", TRAVEL)
+async def test_a_header_of_the_journey_is_not_in_the_key(kind: Any, header: str) -> None:
+    async with kind("m", cache_backend="memory") as provider:
+        plain = provider._call("q", {}).request.key()
+        extra = {"extra_headers": {header: TRAVEL[header]}, "timeout": 5, "attempts": 1}
+        assert provider._call("q", extra).request.key() == plain
 
 
 async def test_a_call_s_salt_is_in_its_key(upstream: DemoUpstream) -> None:

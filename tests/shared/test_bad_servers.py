@@ -171,8 +171,13 @@ async def test_nobody_there_costs_a_deadline(
     async with make(**urls) as provider:
         found = [await _ask(provider) for _ in range(4)]
     assert found[0] == "miss"
+    counters = provider.cache.counters
+    assert counters.store_failures > 0, "what an operator is to see"
     if which == "redis":
         assert found[-1] == "hit", "Postgres has it"
+        assert (counters.stored, counters.dropped) == (1, 0)
+    else:
+        assert (counters.stored, counters.dropped) == (0, found.count("miss"))
     assert upstream.calls == found.count("miss")
 
 

@@ -55,6 +55,32 @@ async def claude(provider: AnthropicProvider) -> None:
     result = await provider.complete("q", system="s", thinking={"type": "adaptive"}, top_k=4)
     assert_type(result, CompletionResult)
     assert_type(await provider.count_tokens("q", tools=[]), int)
+    told = {"type": "enabled", "budget_tokens": 1024}
+    await provider.complete("q", thinking=told, system=[{"type": "text", "text": "s"}])
+    await provider.complete("q", stop_sequences=("a",), betas=["b"], speed="fast")
+    await provider.complete("q", output_config={"effort": "low"}, cache_control=None)
+    await provider.complete("q", mcp_servers=[{"type": "url"}], container={"skills": []})
+    async for event in provider.stream("q", max_tokens=9, inference_geo="eu"):
+        assert_type(event, StreamEvent)
+
+
+async def ollama(provider: OllamaProvider) -> None:
+    result = await provider.complete("q", think="low", keep_alive="5m", options={"mirostat": 1})
+    assert_type(result, CompletionResult)
+    await provider.complete("q", think=True, keep_alive=0, format="json", num_ctx=8, min_p=0.1)
+    assert_type(await provider.generate("p", suffix="s", raw=True), CompletionResult)
+    await provider.generate("p", context=[1, 2], images=[b"png"], width=8, cache_response=True)
+    async for event in provider.generate_stream("p", system="s", template="t", steps=2):
+        assert_type(event, StreamEvent)
+    vectors = await provider.embed(["a"], truncate=False, keep_alive=1.5, options={"num_ctx": 8})
+    assert_type(vectors, EmbeddingResult)
+    assert_type(await provider.has_model("m"), bool)
+
+
+async def responses(provider: OpenAIProvider) -> None:
+    await provider.complete("q", use_responses_api=True, max_output_tokens=9, include=["x"])
+    await provider.complete("q", reasoning={"effort": "low"}, text={}, truncation="auto")
+    await provider.complete("q", previous_response_id="r", prompt={"id": "p"}, background=False)
 
 
 async def models(provider: OllamaProvider, error: ProviderError) -> None:
@@ -73,6 +99,38 @@ async def wrong(provider: OpenAIProvider) -> None:
     await provider.complete("q", temprature=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     await provider.complete("q", cache_response="yes")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await provider.complete(5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+async def wrong_claude(provider: AnthropicProvider) -> None:
+    await provider.complete("q", stop_sequence=["a"])  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await provider.complete("q", thinking="adaptive")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await provider.complete("q", top_k="4")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await provider.complete("q", system=5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await provider.complete("q", betas=5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await provider.count_tokens("q", max_token=5)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    provider.stream("q", output_config="low")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    AnthropicProvider("m", version="2026-10-21")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+
+async def wrong_ollama(provider: OllamaProvider) -> None:
+    await provider.complete("q", numctx=8)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await provider.complete("q", think=2.5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await provider.complete("q", options=[1])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await provider.complete("q", keep_alive=[5])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await provider.generate("p", tools=[])  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await provider.generate("p", context="c")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await provider.generate(["p"])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    provider.generate_stream("p", raw="yes")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await provider.embed("a", truncate="no")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await provider.embed("a", dimension=8)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    OllamaProvider("m", pin=True)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+
+async def wrong_responses(provider: OpenAIProvider) -> None:
+    await provider.complete("q", max_output_token=9)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await provider.complete("q", reasoning="low")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await provider.complete("q", use_responses_api="yes")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await provider.embed(["a"], encoding_format="int8")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 class Mine(BaseProvider):

@@ -26,6 +26,16 @@ TRUNCATED = {
     "compat-router-huggingface-co/chat/test_max_completion_tokens.0.bb65b352.json",
     "openai/chat/test_vision.1.ae27b0af.json",
 }
+# What is not stored unless asked: the model refused.
+REFUSED = {
+    "openai/chat/test_async_parsed_refused_completion_with_events_with_conten.1.62beaf80.json",
+    "openai/chat/test_async_parsed_refused_completion_with_events_with_conten.2.2242a73b.json",
+    "openai/chat/test_async_parsed_refused_completion_with_events_with_no_con.1.abc434f1.json",
+    "openai/chat/test_async_parsed_refused_completion_with_events_with_no_con.2.e67935ca.json",
+    "openai/chat/test_parsed_refused_completion.0.b05ee7ae.json",
+    "openai/chat/test_parsed_refused_completion.1.666e5865.json",
+    "openai/chat/test_parsed_refused_completion_with_events_with_no_content.2.fb386730.json",
+}
 # What is never stored: the stream has an end for one of its two choices only.
 UNFINISHED = {
     "compat-0-0-0-0-4000/chat/completion_stream_multiple_choices_exclude_usage_proxy.0.bcb6ea7a.json"

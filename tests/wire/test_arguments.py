@@ -81,7 +81,10 @@ async def test_an_unknown_option_says_what_is_meant(name: str, hint: str) -> Non
         assert not upstream.calls
 
 
-SWITCHES = ["cache_response", "rewrite_cache", "regen_cache", "store_truncated"]
+SWITCHES = [
+    *("cache_response", "rewrite_cache", "regen_cache"),
+    *("store_truncated", "store_refusals", "store_paused"),
+]
 
 
 @pytest.mark.parametrize("name", SWITCHES)

@@ -141,19 +141,20 @@ def test_an_error_with_status_200_is_an_error() -> None:
 # --- what is kept -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("stop", "reason"),
-    [
-        ("end_turn", None),
-        ("tool_use", None),
-        ("stop_sequence", None),
-        ("max_tokens", "length limit"),
-        ("model_context_window_exceeded", "length limit"),
-        ("refusal", "filter"),
-        ("pause_turn", "not over"),
-        ("compaction", "not over"),
-    ],
-)
+# Why an answer that ended so is not stored.
+STOPS: dict[str, str | None] = {
+    "end_turn": None,
+    "tool_use": None,
+    "stop_sequence": None,
+    "max_tokens": "length limit",
+    "model_context_window_exceeded": "length limit",
+    "refusal": "filter",
+    "pause_turn": "not over",
+    "compaction": "not over",
+}
+
+
+@pytest.mark.parametrize(("stop", "reason"), STOPS.items())
 @pytest.mark.parametrize("stream", [True, False])
 async def test_only_answers_that_are_over_are_stored(
     stop: str, reason: str | None, *, stream: bool

@@ -7,12 +7,15 @@ from typing import Any
 import pytest
 from anthropic import AsyncAnthropic
 from anthropic.lib._parse._transform import transform_schema
+from anthropic.resources.beta.messages import AsyncMessages as BetaMessages
+from anthropic.resources.messages import AsyncMessages
 from pydantic import BaseModel, Field
 
 from llmcache import FilePart, ImagePart, InvalidRequestError, Message, TextPart, ToolCall
 from llmcache.providers.anthropic_format import output_schema
 
-from .claude import plain_answer, reply_of, serving
+from .claude import plain_answer, serving
+from .sdk_parameters import asked, parameters
 from .support import SECRET, collect
 from .test_request_oracle import MODELS, Point, Route, Scores
 
@@ -66,7 +69,6 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "extra_body": {"extra_body": {"later_field": {"a": [1, None, 2.5]}}},
     "extra_body wins": {"max_tokens": 5, "extra_body": {"max_tokens": 6}},
     "model": {"model": "claude-other"},
-    "diagnostics": {"extra_body": {"diagnostics": {"previous_message_id": "m"}}},
 }
 """Options by the API's own names: the SDK gets the same."""
 
@@ -84,10 +86,23 @@ BETA: dict[str, dict[str, Any]] = {
     "container with skills": {
         "container": {"skills": [{"type": "anthropic", "skill_id": "pptx", "version": "latest"}]}
     },
-    "compaction": {"extra_body": {"compaction": {"type": "auto"}}},
-    "fallbacks": {"extra_body": {"fallbacks": [{"model": "claude-b"}]}},
 }
 """Options of the SDK's beta methods."""
+
+BEYOND: dict[str, dict[str, Any]] = {
+    "diagnostics": {"diagnostics": {"previous_message_id": "m"}},
+    "compaction": {"compaction": {"type": "enabled", "trigger": {"type": "input_tokens", "value": 9}}},
+    "fallbacks": {"fallbacks": [{"model": "claude-b"}]},
+    "a fallback's credit": {"fallback_credit_token": "t"},
+    "thread": {"thread": {"type": "create"}},
+    "billing policy": {"billing_policy": {"type": "x"}},
+}  # fmt: skip
+"""Options of the SDK that have no name of their own here: `extra_body` takes them."""
+HEADERS = {
+    "user_profile_id": "anthropic-user-profile-id",
+    "workspace_id": "anthropic-workspace-id",
+}
+"""Options of the SDK that travel as a header: `extra_headers` takes them."""
 
 NEUTRAL: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "chat tool": ({"tools": [CHAT_TOOL]}, {"tools": [TOOL]}),
@@ -239,14 +254,19 @@ async def both(
             told = {"model": "demo", "max_tokens": 4096, **(options if theirs is None else theirs)}
             await resource.create(messages=messages, **told)
         first, second = upstream.requests
-        for name in ("authorization", "anthropic-version", "anthropic-beta", "content-type"):
+        names = ("authorization", "anthropic-version", "anthropic-beta", "content-type")
+        for name in (*names, *HEADERS.values()):
             assert first.headers.get(name) == second.headers.get(name), name
         assert "x-api-key" not in first.headers
         assert first.path == second.path.removesuffix("?beta=true") == "/v1/messages"
         return first.json(), second.json()
 
 
-def test_there_are_at_least_sixty_of_them() -> None:
+def test_every_parameter_of_the_official_sdk_has_a_case() -> None:
+    named = asked(OPTIONS.values(), BETA.values(), BEYOND.values()) - {"extra_body"}
+    rest = {"messages", "stream", *HEADERS}
+    assert parameters(AsyncMessages.create) - named <= rest
+    assert parameters(BetaMessages.create) == named | rest
     assert len(OPTIONS) + len(BETA) + len(NEUTRAL) + len(MESSAGES) + len(TYPED) >= 60
 
 
@@ -260,6 +280,17 @@ async def test_options_are_sent_as_by_the_official_sdk(options: dict[str, Any]) 
 async def test_beta_options_are_sent_as_by_the_official_sdk(options: dict[str, Any]) -> None:
     ours, theirs = await both([Q], options, beta=True)
     assert ours == theirs
+
+
+@pytest.mark.parametrize("options", BEYOND.values(), ids=BEYOND)
+async def test_an_option_without_a_name_here_is_sent_as_by_the_official_sdk(options: Any) -> None:
+    ours, theirs = await both([Q], {"extra_body": options}, options, beta=True)
+    assert ours == theirs
+
+
+async def test_headers_are_sent_as_by_the_official_sdk() -> None:
+    headers = dict.fromkeys(HEADERS.values(), "id_1")
+    await both([Q], {"extra_headers": headers}, dict.fromkeys(HEADERS, "id_1"))
 
 
 @pytest.mark.parametrize("name", NEUTRAL)
@@ -295,23 +326,6 @@ async def test_a_stream_is_asked_for_as_by_the_official_sdk(name: str) -> None:
             assert [event.type async for event in stream]
         ours, theirs = (request.json() for request in upstream.requests)
     assert ours == theirs
-
-
-@pytest.mark.parametrize("name", ["tools", "system blocks", "thinking", "tool any"])
-async def test_tokens_are_counted_as_by_the_official_sdk(name: str) -> None:
-    def answer(_: Any) -> Any:
-        return reply_of({"input_tokens": 7})
-
-    options = {k: v for k, v in OPTIONS[name].items() if k != "max_tokens"}
-    async with serving(answer, api_version=NEW) as (provider, upstream):
-        assert await provider.count_tokens([Q], **options, max_tokens=3) == 7
-        root = upstream.base_url.removesuffix("/v1")
-        async with AsyncAnthropic(base_url=root, api_key=SECRET, max_retries=0) as client:
-            counted = await client.messages.count_tokens(model="demo", messages=[Q], **options)
-        assert counted.input_tokens == 7
-        first, second = upstream.requests
-    assert first.path == second.path == "/v1/messages/count_tokens"
-    assert first.json() == second.json()
 
 
 # --- structured output --------------------------------------------------------------------------

@@ -11,14 +11,19 @@ from typing import Any
 import pytest
 
 from llmcache import CacheMissError, ProviderError
+from llmcache.providers.openai_chat import ChatDialect
 from llmcache.testing.upstream import Reply, Upstream, UpstreamRequest
 from llmcache.types import CompletionResult
 
+from .fuzzing import EACH, RUNS, Trials
 from .specification import UnclearError, matches, said
 from .streams import GENERATED, outcome
 from .support import (
     EVENT_STREAM,
+    USAGE,
+    as_json,
     collect,
+    completion,
     final,
     pieces,
     provider_of,
@@ -120,20 +125,66 @@ def check(result: CompletionResult, stream: bytes, *, may_store: bool) -> bool:
     return True
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(RUNS))
 def test_a_mutated_stream_is_an_error_or_means_what_it_says(seed: int) -> None:
-    rng = random.Random(seed)
-    agreed = failed = 0
-    for _ in range(500):  # ten thousand in all
+    rng, trials = random.Random(seed), Trials()
+    for _ in range(EACH):
         stream = mutated(rng, rng.choice(list(GENERATED.values())))
         try:
             result, may_store = outcome(stream)
         except ProviderError:
-            failed += 1
+            trials.failed()
         else:
-            agreed += check(result, stream, may_store=may_store)
-    assert agreed > 75
-    assert failed > 75
+            trials.answered(checked=check(result, stream, may_store=may_store))
+    trials.finish()
+
+
+BODIES = [
+    as_json(completion("naïve 日本 🙈 \u2028")),
+    as_json(completion("hi", usage={**USAGE, "prompt_tokens_details": {"cached_tokens": 1}})),
+    as_json(
+        {
+            **completion(None, finish="tool_calls"),
+            "choices": [
+                {
+                    "index": index,
+                    "finish_reason": "tool_calls",
+                    "message": {
+                        "role": "assistant",
+                        "content": None,
+                        "tool_calls": [
+                            {"id": "c", "type": "function", "function": {"name": "f", "arguments": '{"x": [1]}'}}
+                        ],
+                    },
+                }
+                for index in (0, 1)
+            ],
+        }
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(RUNS))
+def test_a_mutated_body_is_an_error_or_means_what_it_says(seed: int) -> None:
+    rng, trials = random.Random(seed), Trials()
+    parse = ChatDialect("test").parse
+    for _ in range(EACH):
+        body = mutated(rng, rng.choice(BODIES))
+        try:
+            result = parse(body)
+        except ProviderError:
+            trials.failed()
+            continue
+        message = json.loads(body)["choices"][0]["message"]
+        calls = [c["function"] for c in message.get("tool_calls") or ()]
+        assert result.raw_json == body
+        assert result.content == message.get("content")
+        assert [c.arguments for c in result.tool_calls or ()] == [
+            c.get("arguments") or "" for c in calls
+        ]
+        assert CompletionResult.from_dict(result.to_dict()) == result
+        trials.answered(checked=True)
+    trials.finish()
 
 
 def test_a_mutated_recorded_stream_is_an_error_or_means_what_it_says(

@@ -14,9 +14,11 @@ import pytest
 from llmcache import CacheMissError, ProviderError, StreamEventType
 from llmcache.providers.http import HTTPReply
 from llmcache.providers.ollama_answer import CHAT, GENERATE, OllamaDialect, ollama_vectors
+from llmcache.providers.sse import NDJSONDecoder
 from llmcache.testing.upstream import Reply, Upstream, UpstreamRequest
 from llmcache.types import CompletionResult
 
+from .fuzzing import EACH, LEAST, RUNS, Trials
 from .ollama_support import (
     NDJSON,
     answer,
@@ -103,24 +105,52 @@ def opinion(stream: bytes, kind: str) -> dict[str, Any] | None:
         return None
 
 
-@pytest.mark.parametrize("seed", range(10))
-def test_a_mutated_stream_is_an_error_or_means_what_it_says(seed: int) -> None:
-    rng = random.Random(seed)
-    agreed = failed = 0
-    for _ in range(1_000):
-        kind, stream = rng.choice(list(STREAMS.values()))
-        damaged = mutated(rng, stream)
+@pytest.mark.parametrize("kind", [CHAT, GENERATE])
+@pytest.mark.parametrize("seed", range(RUNS))
+def test_a_mutated_stream_is_an_error_or_means_what_it_says(seed: int, kind: str) -> None:
+    rng, trials = random.Random(seed), Trials()
+    streams = [stream for one, stream in STREAMS.values() if one == kind]
+    for _ in range(EACH):
+        damaged = mutated(rng, rng.choice(streams))
         try:
             result, may_store = outcome(damaged, kind)
         except ProviderError:
-            failed += 1
+            trials.failed()
             continue
         assert may_store
         meant = opinion(damaged, kind)
         assert meant is None or agrees(result, meant), damaged
-        agreed += meant is not None
-    assert agreed > 200
-    assert failed > 200
+        trials.answered(checked=meant is not None)
+    trials.finish()
+
+
+@pytest.mark.parametrize("seed", range(RUNS))
+def test_mutated_lines_are_those_between_line_feeds(seed: int) -> None:
+    rng, trials = random.Random(seed), Trials()
+    for _ in range(EACH):
+        stream = mutated(rng, rng.choice([stream for _, stream in STREAMS.values()]))
+        expected = [
+            line.removesuffix(b"\r")
+            for line in stream.removeprefix(b"\xef\xbb\xbf").split(b"\n")
+            if line.strip()
+        ]
+        decoder = NDJSONDecoder()
+        lines = [line for piece in _in_pieces(rng, stream) for line in decoder.feed(piece)]
+        assert lines + decoder.flush() == expected, stream
+        trials.answered(checked=True)
+    assert trials.ends.total() * RUNS >= LEAST
+
+
+@pytest.mark.parametrize(("kind", "stream"), STREAMS.values(), ids=STREAMS)
+def test_a_stream_cut_at_any_byte_is_an_error_or_complete(kind: str, stream: bytes) -> None:
+    whole, _ = outcome(stream, kind)
+    for cut in range(len(stream)):
+        try:
+            result, may_store = outcome(stream[:cut], kind)
+        except ProviderError:
+            continue
+        assert result == whole, f"cut at {cut}: a part passes for the whole"
+        assert may_store
 
 
 @pytest.mark.parametrize("seed", range(5))

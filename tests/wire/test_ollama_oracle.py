@@ -11,20 +11,18 @@ from pydantic import BaseModel
 
 from llmcache import ImagePart, InvalidRequestError, Message, TextPart, ToolCall
 from llmcache.testing.upstream import Reply, UpstreamRequest
-from llmcache.types import CompletionResult
 
 from .ollama_support import (
     answer,
     call,
     generated,
     host_of,
-    last,
-    line,
     sent,
     serving,
     streamed,
 )
-from .support import as_json, collect, final
+from .sdk_parameters import asked, parameters
+from .support import as_json, collect
 
 # Why our body may differ from the client's: it sends `"tools": []` where there are none.
 
@@ -163,7 +161,11 @@ def reply(request: UpstreamRequest) -> Reply:
     return streamed(whole) if request.json()["stream"] else Reply(body=as_json(whole))
 
 
-def test_there_are_sixty_requests() -> None:
+def test_every_parameter_of_the_official_client_has_a_case() -> None:
+    client = ollama.AsyncClient
+    assert parameters(client.chat) == asked(CHATS.values()) | {"messages", "stream"}
+    assert parameters(client.generate) == asked(GENERATES.values()) | {"prompt", "stream"}
+    assert parameters(client.embed) == asked(o for _, o in EMBEDS.values()) | {"input"}
     assert len(CHATS) + len(GENERATES) + len(EMBEDS) + len(MESSAGES) + len(NEUTRAL) >= 60
 
 
@@ -245,74 +247,6 @@ async def test_the_key_of_the_account_is_sent_as_by_the_official_client(
             await client.chat("demo", QUESTION)
         first, second = (request.headers["authorization"] for request in upstream.requests)
         assert first == second == "Bearer a-secret-of-somebody"
-
-
-# --- answers ----------------------------------------------------------------------------------
-
-ANSWERS: dict[str, dict[str, Any]] = {
-    "text": answer("Hello"),
-    "empty": answer(""),
-    "thinking": answer("42", thinking="hm, so"),
-    "tools": answer("", tool_calls=[call("f", {"a": 1, "b": {"c": [None, "é"]}}), call("g")]),
-    "cut": answer("He", reason="length"),
-    "without counts": {k: v for k, v in answer("x").items() if "eval" not in k},
-    "logprobs": {
-        **answer("x"),
-        "logprobs": [
-            {"token": "x", "logprob": -0.5, "top_logprobs": [{"token": "y", "logprob": -1}]}
-        ],
-    },
-}
-
-
-def agree(ours: CompletionResult, theirs: Any) -> None:
-    assert ours.content == theirs.message.content
-    assert ours.reasoning == theirs.message.thinking
-    calls = [(c.function.name, dict(c.function.arguments)) for c in theirs.message.tool_calls or ()]
-    assert [(c.name, c.parse_arguments()) for c in ours.tool_calls or ()] == calls
-    assert ours.finish_reason == theirs.done_reason
-    assert ours.model == theirs.model
-    read, written = theirs.prompt_eval_count, theirs.eval_count
-    if read is None and written is None:
-        assert ours.usage is None
-    else:
-        assert ours.usage is not None
-        assert (ours.usage.input_tokens, ours.usage.output_tokens) == (read or 0, written or 0)
-    odds = [item.model_dump(exclude_none=True) for item in theirs.logprobs or ()]
-    assert [
-        json.loads(json.dumps(dict(item), default=dict)) for item in ours.logprobs or ()
-    ] == odds
-
-
-@pytest.mark.parametrize("name", ANSWERS)
-async def test_an_answer_is_read_as_by_the_official_client(name: str) -> None:
-    async with serving(Reply(body=as_json(ANSWERS[name]))) as (provider, upstream):
-        ours = await provider.complete("q")
-        async with ollama.AsyncClient(host_of(upstream)) as client:
-            agree(ours, await client.chat("demo", QUESTION))
-
-
-async def test_a_stream_is_read_as_by_the_official_client() -> None:
-    lines = [
-        line(thinking="hm "),
-        line(thinking="so"),
-        line("It "),
-        line("is"),
-        line(tool_calls=[call("f", {"a": 1})]),
-        line(tool_calls=[call("g")]),
-        last(),
-    ]
-    async with serving(streamed(*lines)) as (provider, upstream):
-        ours = final(await collect(provider.stream("q")))
-        async with ollama.AsyncClient(host_of(upstream)) as client:
-            parts = [part async for part in await client.chat("demo", QUESTION, stream=True)]
-    assert ours.content == "".join(part.message.content or "" for part in parts)
-    assert ours.reasoning == "".join(part.message.thinking or "" for part in parts)
-    calls = [c for part in parts for c in part.message.tool_calls or ()]
-    assert [c.name for c in ours.tool_calls or ()] == [c.function.name for c in calls] == ["f", "g"]
-    assert ours.finish_reason == parts[-1].done_reason
-    assert ours.usage is not None
-    assert ours.usage.output_tokens == parts[-1].eval_count
 
 
 # --- names that other APIs have ---------------------------------------------------------------

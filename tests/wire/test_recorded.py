@@ -14,6 +14,7 @@ from llmcache.types import CacheEntry, CompletionResult
 from .recorded import (
     ERRORS,
     NO_ENCODING,
+    REFUSED,
     STREAMED,
     TRUNCATED,
     UNFINISHED,
@@ -47,7 +48,7 @@ def test_every_recorded_row_is_in_one_of_these_tests(
     # Whole or streamed, some have headers that are kept with the answer.
     assert sum(bool(kept_headers(e)) for e in chats if e.is_stream) == 9
     assert sum(bool(kept_headers(e)) for e in chats if not e.is_stream) == 30
-    assert names >= (TRUNCATED | UNFINISHED | WITHOUT_MODEL | NO_ENCODING)
+    assert names >= (TRUNCATED | REFUSED | UNFINISHED | WITHOUT_MODEL | NO_ENCODING)
 
 
 def test_recorded_messages_round_trip(chats: list[Exchange]) -> None:
@@ -113,6 +114,13 @@ async def check_whole(exchange: Exchange, open_provider: Open) -> None:
                 assert "length limit" in (refused.cache.reason or "")
                 assert await stored(provider) == []
                 options["store_truncated"] = True
+            if exchange.name in REFUSED:
+                refused = await provider.complete(messages, cache_response=True, **options)
+                assert refused.refusal
+                assert refused.cache is not None
+                assert "refused" in (refused.cache.reason or "")
+                assert await stored(provider) == []
+                options["store_refusals"] = True
             live = await provider.complete(messages, cache_response=True, **options)
             assert live.cache is not None
             assert (live.cache.status, live.cache.stored) == ("miss", True)

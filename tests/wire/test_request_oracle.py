@@ -8,12 +8,14 @@ from typing import Annotated, Any, Literal, Optional, Union
 import pytest
 from openai import AsyncOpenAI
 from openai.lib._pydantic import to_strict_json_schema
+from openai.resources.chat.completions import AsyncCompletions
 from pydantic import BaseModel, ConfigDict, Field
 
 from llmcache import InvalidRequestError, Message, ToolCall
 from llmcache.providers.openai_chat_format import strict_schema, wire_response_format
 from llmcache.testing.upstream import Reply, UpstreamRequest
 
+from .sdk_parameters import asked, parameters
 from .support import SECRET, answer_stream, as_json, collect, completion, serving, sse
 
 # Why our body may differ from the SDK's:
@@ -45,6 +47,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "penalties": {"presence_penalty": 0.5, "frequency_penalty": -0.5},
     "logit_bias": {"logit_bias": {"50256": -100, "1": 1}},
     "logprobs": {"logprobs": True, "top_logprobs": 5},
+    "no logprobs": {"logprobs": False},
+    "stop nothing": {"stop": []},
+    "no reasoning": {"reasoning_effort": "none"},
     "reasoning": {"reasoning_effort": "minimal", "verbosity": "low"},
     "text": {"response_format": {"type": "text"}},
     "json_object": {"response_format": {"type": "json_object"}},
@@ -59,15 +64,49 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "custom tool": {
         "tools": [{"type": "custom", "custom": {"name": "c", "format": {"type": "text"}}}]
     },
+    "custom tool by grammar": {
+        "tools": [
+            {
+                "type": "custom",
+                "custom": {
+                    "name": "c",
+                    "format": {
+                        "type": "grammar",
+                        "grammar": {"syntax": "lark", "definition": "start: /a+/"},
+                    },
+                },
+            }
+        ],
+        "tool_choice": {"type": "custom", "custom": {"name": "c"}},
+    },
+    "allowed tools": {
+        "tools": [TOOL],
+        "tool_choice": {
+            "type": "allowed_tools",
+            "allowed_tools": {"mode": "required", "tools": [TOOL]},
+        },
+    },
     "functions": {"functions": [{"name": "f", "parameters": SCHEMA}], "function_call": "auto"},
     "function named": {"functions": [{"name": "f"}], "function_call": {"name": "f"}},
     "modalities": {"modalities": ["text", "audio"], "audio": {"voice": "ash", "format": "wav"}},
     "prediction": {"prediction": {"type": "content", "content": "x"}},
+    "prediction parts": {
+        "prediction": {"type": "content", "content": [{"type": "text", "text": "x"}]}
+    },
     "web search": {"web_search_options": {"search_context_size": "low"}},
+    "web search near": {
+        "web_search_options": {
+            "user_location": {"type": "approximate", "approximate": {"city": "Köln"}}
+        }
+    },
     "service_tier": {"service_tier": "priority"},
     "store": {"store": True, "metadata": {"a": "b"}},
     "user": {"user": "u", "safety_identifier": "s"},
     "prompt cache": {"prompt_cache_key": "k", "prompt_cache_retention": "24h"},
+    "prompt cache options": {"prompt_cache_options": {"mode": "explicit", "ttl": "30m"}},
+    "moderation": {
+        "moderation": {"model": "omni", "policy": {"input": {"mode": "block"}, "output": None}}
+    },
     "extra_body": {"extra_body": {"top_k": 40, "chat_template_kwargs": {"a": [1, None, 2.5]}}},
     "extra_body wins": {"temperature": 1, "extra_body": {"temperature": 0}},
     "model": {"model": "other/model:free"},
@@ -85,6 +124,15 @@ MESSAGES: dict[str, Any] = {
         {"role": "tool", "tool_call_id": "c1", "content": "12°"},
     ],
     "function": [{"role": "function", "name": "f", "content": "12"}],
+    "function call": [{"role": "assistant", "content": None, "function_call": CALL["function"]}],
+    "custom call": [
+        {"role": "assistant", "tool_calls": [{"id": "c1", "type": "custom", "custom": {"name": "c", "input": "ls"}}]},
+        {"role": "tool", "tool_call_id": "c1", "content": [{"type": "text", "text": "a b"}]},
+    ],
+    "an answer that was spoken": [{"role": "assistant", "audio": {"id": "audio_1"}}, {"role": "user", "content": "u"}],
+    "parts of an answer": [{"role": "assistant", "content": [{"type": "text", "text": "a"}, {"type": "refusal", "refusal": "no"}]}],
+    "file bytes": [{"role": "user", "content": [{"type": "file", "file": {"filename": "a.txt", "file_data": "data:text/plain;base64,eA=="}}]}],
+    "prompt cache ends": [{"role": "user", "content": [{"type": "text", "text": "a", "prompt_cache_breakpoint": {"mode": "explicit"}}]}],
     "refusal": [{"role": "assistant", "content": None, "refusal": "no"}, {"role": "user", "content": ""}],
     "beyond the API": [{"role": "assistant", "content": "x", "reasoning_content": "r", "prefix": True}],
 }  # fmt: skip
@@ -137,6 +185,13 @@ async def test_our_own_messages_are_sent_as_dicts_by_the_official_sdk(name: str)
     assert ours == theirs
 
 
+def test_every_parameter_of_the_official_sdk_has_a_case() -> None:
+    # The rest are what every case has, and what the tests of streams below ask for.
+    rest = {"messages", "stream", "stream_options"}
+    assert parameters(AsyncCompletions.create) == asked(OPTIONS.values()) - {"extra_body"} | rest
+    assert len(OPTIONS) + len(MESSAGES) + len(TYPED) >= 60
+
+
 @pytest.mark.parametrize("name", ["nothing", "tools", "json_schema", "n", "extra_body"])
 async def test_a_stream_is_asked_for_as_by_the_official_sdk_plus_its_usage(name: str) -> None:
     options = OPTIONS[name]
@@ -149,6 +204,19 @@ async def test_a_stream_is_asked_for_as_by_the_official_sdk_plus_its_usage(name:
             assert [chunk async for chunk in stream]
         ours, theirs = (request.json() for request in upstream.requests)
     assert ours.pop("stream_options") == {"include_usage": True}
+    assert ours == theirs
+
+
+async def test_options_of_a_stream_are_sent_as_by_the_official_sdk() -> None:
+    options: Any = {"stream_options": {"include_usage": True, "include_obfuscation": False}}
+    async with serving(reply) as (provider, upstream):
+        await collect(provider.stream(QUESTION, **options))
+        async with AsyncOpenAI(base_url=upstream.base_url, api_key=SECRET, max_retries=0) as client:
+            stream = await client.chat.completions.create(
+                model="demo", messages=QUESTION, stream=True, **options
+            )
+            assert [chunk async for chunk in stream]
+        ours, theirs = (request.json() for request in upstream.requests)
     assert ours == theirs
 
 

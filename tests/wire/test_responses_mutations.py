@@ -16,6 +16,7 @@ from llmcache.providers.openai_responses import ResponsesDialect
 from llmcache.testing.upstream import Reply, Upstream, UpstreamRequest
 from llmcache.types import CompletionResult
 
+from .fuzzing import EACH, RUNS, Trials
 from .recorded import load
 from .responses import call, events_of, folded, message, response, sse_of, thought
 from .specification import reference
@@ -81,23 +82,31 @@ def final_output(stream: bytes) -> list[Any] | None:
     return None
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(RUNS))
 def test_a_mutated_stream_is_an_error_or_means_what_it_says(seed: int) -> None:
-    rng = random.Random(seed)
-    agreed = failed = 0
-    for _ in range(400):
+    rng, trials = random.Random(seed), Trials()
+    for _ in range(EACH):
         stream = mutated(rng, rng.choice(STREAMS))
         try:
             result = folded(stream)
         except ProviderError:
-            failed += 1
+            trials.failed()
             continue
         output = final_output(stream)
-        if output is not None:
-            assert ours(result) == said(output), stream
-            agreed += 1
-    assert agreed > 60
-    assert failed > 60
+        assert output is None or ours(result) == said(output), stream
+        trials.answered(checked=output is not None)
+    trials.finish()
+
+
+@pytest.mark.parametrize("stream", STREAMS, ids=WHOLES)
+def test_a_stream_cut_at_any_byte_is_an_error_or_complete(stream: bytes) -> None:
+    whole = folded(stream)
+    for cut in range(len(stream)):
+        try:
+            result = folded(stream[:cut])
+        except ProviderError:
+            continue
+        assert result == whole, f"cut at {cut}: a part passes for the whole"
 
 
 @pytest.mark.parametrize("seed", range(10))

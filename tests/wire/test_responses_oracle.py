@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from openai import AsyncOpenAI, omit
 from openai.lib.streaming.responses._responses import ResponseStreamState
+from openai.resources.responses import AsyncResponses
 from openai.types.responses import ResponseStreamEvent
 from pydantic import BaseModel, TypeAdapter
 
@@ -15,6 +16,7 @@ from llmcache.options import CONTROL_FIELDS
 from llmcache.providers.openai_responses import RESPONSES_OPTIONS
 
 from .responses import answering, call, events_of, feed, message, response, thought
+from .sdk_parameters import asked, parameters
 from .support import SECRET, collect, serving
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
@@ -283,9 +285,11 @@ async def test_messages_become_items(ours: Any, items: Any) -> None:
 
 
 def test_every_parameter_of_the_api_has_a_case() -> None:
-    asked = {name for options in SAME.values() for name in options}
-    asked |= {name for options, _ in COMPILED.values() for name in options}
-    assert asked >= RESPONSES_OPTIONS - {"stream_options"}
+    # The rest are what every case has, and what the tests of streams below ask for.
+    rest = {"input", "stream", "stream_options"}
+    assert parameters(AsyncResponses.create) == asked(SAME.values()) - {"extra_body"} | rest
+    named = asked(SAME.values(), (options for options, _ in COMPILED.values()))
+    assert named >= RESPONSES_OPTIONS - {"stream_options"}
     assert len(SAME) + len(COMPILED) + len(ITEMS) + len(TURNS) >= 60
     assert not RESPONSES_OPTIONS & CONTROL_FIELDS
 

@@ -91,6 +91,9 @@ def check_fields(result: CompletionResult, theirs: Response) -> None:
     assert [(c.id, c.name, c.arguments) for c in result.tool_calls or ()] == [
         (c.call_id, c.name, c.arguments if c.type == "function_call" else c.input) for c in calls
     ]
+    parts = [part for o in theirs.output if o.type == "message" for part in o.content]
+    refusals = [part.refusal for part in parts if part.type == "refusal"]
+    assert (result.refusal or "") == "".join(refusals)
     assert theirs.usage is not None
     assert result.usage is not None
     assert result.usage.input_tokens == theirs.usage.input_tokens

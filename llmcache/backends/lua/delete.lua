@@ -6,6 +6,9 @@
 --
 -- Every counter changes, so that no slow reader brings an entry back, and none goes down,
 -- so that no slow writer does.
+--
+-- A server whose memory is full refuses every script that begins with a SET, and lets one that has
+-- removed something go on: so that comes first.
 
 local function packed(count)
     return struct.pack('>I4I4', math.floor(count / 4294967296), count % 4294967296)
@@ -26,6 +29,11 @@ end
 local channel, revision, drawn = ARGV[1], ARGV[2], ARGV[3]
 local time = redis.call('TIME')
 local micros = tonumber(time[1]) * 1000000 + tonumber(time[2])
+local removed, told = 0, {}
+for i = 3, #KEYS, 2 do
+    removed = removed + redis.call('UNLINK', KEYS[i])
+    told[#told + 1] = string.sub(KEYS[i], #KEYS[1] + 2)
+end
 local version
 if drawn == '' then
     version = math.max(micros, at(KEYS[2]) + 1)
@@ -34,11 +42,8 @@ if drawn == '' then
 else
     version = number(drawn)
 end
-local removed, told = 0, {}
 for i = 3, #KEYS, 2 do
-    removed = removed + redis.call('UNLINK', KEYS[i])
     redis.call('SET', KEYS[i + 1], packed(math.max(version, at(KEYS[i + 1]) + 1)))
-    told[#told + 1] = string.sub(KEYS[i], #KEYS[1] + 2)
 end
 if removed > 0 then
     redis.call('SET', KEYS[1], micros, 'NX')
