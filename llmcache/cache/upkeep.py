@@ -52,7 +52,8 @@ class Upkeep:
 
     store: Store
     collection: str
-    dialects: dict[str, Dialect]
+    dialects: dict[str, tuple[Dialect, ...]]
+    """By kind, one of each server: it says whose words an answer has."""
 
     @property
     def backend(self) -> Backend:
@@ -71,7 +72,14 @@ class Upkeep:
 
     def register(self, dialect: Dialect) -> None:
         """Make `dialect` known, so that its entries can be warmed before its first call."""
-        self.dialects.setdefault(dialect.kind, dialect)
+        kind, origin = dialect.kind, _origin(dialect)
+        known = self.dialects.get(kind, ())
+        if origin in map(_origin, known):
+            return
+        self.dialects[kind] = (*known, dialect)
+        if len(known) == 1:
+            # What was warmed until now was read as the first one's.
+            self.store.tier.forget(lambda _, entry: entry.kind == kind)
 
     async def entry(self, key: str, collection: str | None = None) -> CacheEntry | None:
         """Return one entry, `None` when it is not there; looking at it does not count as a use.
@@ -282,3 +290,7 @@ def _check_age(seconds: Any) -> None:
     if seconds is not None and not (number and seconds >= 0):
         msg = f"older_than must be a number of seconds, not {seconds!r}"
         raise ConfigurationError(msg)
+
+
+def _origin(dialect: Dialect) -> str:
+    return getattr(dialect, "origin", dialect.provider)

@@ -10,7 +10,7 @@ import asyncio
 import heapq
 import itertools
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final, get_args
@@ -19,6 +19,7 @@ from ..backends.base import EntryInfo, check_collection
 from ..backends.powers import Order, SupportsRank, SupportsWarm
 from ..errors import BackendError, ConfigurationError, ProviderError
 from ..providers.base import Dialect
+from ..types import CompletionResult
 from .guard import Budget
 from .recording import parse_entry
 from .store import Store
@@ -82,7 +83,7 @@ class WarmReport:
 
 async def warm(
     store: Store,
-    dialects: Mapping[str, Dialect],
+    dialects: Mapping[str, Sequence[Dialect]],
     collection: str | None,
     *,
     order: Order,
@@ -90,6 +91,9 @@ async def warm(
     progress: Callable[[int, int], Any] | None,
 ) -> WarmReport:
     """Bring the best entries near, within `limits`.
+
+    Of a kind with several dialects only what is text and nothing else comes into memory:
+    whose words the rest has, the call knows that asks for it.
 
     Safe to cancel, and while others write: what they replace or remove meanwhile is not
     brought back.
@@ -135,7 +139,9 @@ def _check(order: Order, collection: str | None) -> None:
 class _Warming:
     """What one warming has done so far."""
 
-    def __init__(self, store: Store, dialects: Mapping[str, Dialect], limits: Limits) -> None:
+    def __init__(
+        self, store: Store, dialects: Mapping[str, Sequence[Dialect]], limits: Limits
+    ) -> None:
         self.store = store
         self.limits = limits
         self.seen = self.total = 0
@@ -226,10 +232,13 @@ class _Warming:
             entry = self.store.codec.decode(key, data, with_identity=False)
             if entry.kind == _EMBEDDING:
                 return Held.of(entry, None, collection)
-            dialect = self._dialects.get(entry.kind)
-            if dialect is None:
+            spoken = self._dialects.get(entry.kind)
+            if not spoken:
                 return None
-            return Held.of(entry, parse_entry(entry, dialect), collection)
+            result = parse_entry(entry, spoken[0])
+            if len(spoken) > 1 and _is_marked(result):
+                return None
+            return Held.of(entry, result, collection)
         except (BackendError, ProviderError):
             return None
 
@@ -253,6 +262,10 @@ class _Warming:
             complete=stopped is None,
             stopped=stopped,
         )
+
+
+def _is_marked(result: CompletionResult) -> bool:
+    return result.native is not None or any(c.message.native for c in result.choices)
 
 
 def _first(batch: list[EntryInfo], room: float) -> list[EntryInfo]:

@@ -47,6 +47,8 @@ class ModelProfile:
     """Whether it can reason before it answers."""
     reasoning_efforts: ClassVar[tuple[str, ...]] = ()
     """The efforts it takes, lowest first; empty where nobody says."""
+    later_system: ClassVar[bool | None] = None
+    """Whether a Claude model takes system messages after the first turn; elsewhere all do."""
     rejects: ClassVar[frozenset[str]] = frozenset()
     """Options that it is known to answer with an error; there may be others."""
     tokenizer: ClassVar[str | None] = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar, Final, Unpack
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -29,12 +30,14 @@ from .failures import identified, snippet
 from .http_call import HTTPCall
 from .http_provider import API, HTTPProvider, ProviderOptions, check_texts
 from .outgoing import lowered
+from .servers import server_origin
 
 __all__ = ["ANTHROPIC_AVAILABLE", "AnthropicProvider"]
 
 ANTHROPIC_AVAILABLE: Final = True
 """Always: no vendor's package is needed. For programs that ask before they use the provider."""
 
+_NAME: Final = "anthropic"
 _BASE_URL: Final = "https://api.anthropic.com"
 _NATIVE_HOST: Final = "api.anthropic.com"
 _VERSION: Final = "anthropic-version"
@@ -51,6 +54,9 @@ class AnthropicProvider(HTTPProvider):
 
     async with AnthropicProvider("claude-sonnet-4-5", cache_dir="./cache") as provider:
         result = await provider.complete("Hello", cache_response=True)
+
+    A system message after the first turn stays there for models that take one
+    (`ModelProfile.later_system`); for others it becomes a part of the system prompt.
     """
 
     _fields: ClassVar[frozenset[str]] = CALL_FIELDS | MESSAGES_FIELDS
@@ -97,8 +103,8 @@ class AnthropicProvider(HTTPProvider):
         self._temperature = default_temperature
         url = (base_url or environment("ANTHROPIC_BASE_URL") or _BASE_URL).rstrip("/")
         host = urlsplit(normalize_endpoint(url)).hostname or ""
-        name = "anthropic" if host == _NATIVE_HOST else host
-        self._dialect = MessagesDialect(name)
+        name = _NAME if host == _NATIVE_HOST else host
+        self._dialect = MessagesDialect(name, server_origin(url))
         key = environment("ANTHROPIC_API_KEY") if api_key is None else api_key
         headers = _credential(key, api_version)
         headers[_VERSION] = api_version
@@ -154,10 +160,29 @@ class AnthropicProvider(HTTPProvider):
 
     def _body(self, messages: MessageInput, options: Mapping[str, Any]) -> dict[str, Json]:
         model = self._model(options)
-        body = messages_body(model, messages, options, max_tokens=self._max_tokens)
+        body = messages_body(
+            model,
+            messages,
+            options,
+            max_tokens=self._max_tokens,
+            origin=self._dialect.origin,
+            later_system=partial(self._takes_later_system, model),
+        )
         if self._temperature is not None:
             body.setdefault("temperature", self._temperature)
         return body
+
+    def _takes_later_system(self, model: str) -> bool:
+        """Return whether a model is known to take system messages among the turns.
+
+        Other hosts of the same models refuse them: there a profile of one's own must say so.
+        """
+        from ..models import BUILT_IN, ModelProfile  # noqa: PLC0415 - a list that few calls need
+
+        profile = ModelProfile.find(model)
+        if profile is None or (profile in BUILT_IN and self.name != _NAME):
+            return False
+        return bool(profile.later_system)
 
     def _with_betas(self, options: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the options with the call's own features as a header, beside the provider's."""

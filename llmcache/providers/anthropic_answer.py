@@ -19,12 +19,17 @@ KIND: Final = "messages"
 
 
 def parse_message(
-    data: Json, raw: bytes, provider: str, arguments: Mapping[int, str] | None = None
+    data: Json,
+    raw: bytes,
+    provider: str,
+    arguments: Mapping[int, str] | None = None,
+    origin: str | None = None,
 ) -> CompletionResult:
     """Return the answer that a message object holds; `raw` is its JSON text.
 
     `arguments` has the text of tool inputs as it was streamed, by the block's place;
-    inputs that came as objects are written out.
+    inputs that came as objects are written out. `origin` is the server whose words it has
+    (`Native`); the provider itself unless told.
 
     Raises:
         ProviderError: an error with status 200, or not a message.
@@ -32,13 +37,15 @@ def parse_message(
     if embedded_error(data):
         raise error_from_json(provider, data, 200)
     try:
-        return _parsed(data, raw, arguments or {})
+        return _parsed(data, raw, arguments or {}, origin or provider)
     except MALFORMED as error:
         message = f"not an Anthropic message ({error}): {snippet(raw)}"
         raise InvalidResponseError(message, provider=provider, status=200) from error
 
 
-def _parsed(data: Mapping[str, Any], raw: bytes, arguments: Mapping[int, str]) -> CompletionResult:
+def _parsed(
+    data: Mapping[str, Any], raw: bytes, arguments: Mapping[int, str], origin: str
+) -> CompletionResult:
     if data["role"] != "assistant":
         msg = f"the role is {data['role']!r}"
         raise ValueError(msg)
@@ -65,7 +72,7 @@ def _parsed(data: Mapping[str, Any], raw: bytes, arguments: Mapping[int, str]) -
         model=data.get("model"),
         finish_reason=data.get("stop_reason") or None,
         id=data.get("id") or None,
-        native=Native(KIND, {"role": "assistant", "content": data["content"]}),
+        native=Native(KIND, {"role": "assistant", "content": data["content"]}, origin),
         raw_json=raw,
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from ..errors import InvalidRequestError
@@ -49,15 +49,18 @@ def messages_body(
     options: Mapping[str, Any],
     *,
     max_tokens: int = DEFAULT_MAX_TOKENS,
+    origin: str | None = None,
+    later_system: Callable[[], bool] = lambda: True,
 ) -> dict[str, Json]:
     """Return the wire body, without `stream`, which only chooses how it is delivered.
 
-    `max_tokens` is sent where the options have none.
+    `max_tokens` is sent where the options have none; `origin` is the server that is asked,
+    and `later_system` whether its model takes system messages among the turns.
 
     Raises:
         InvalidRequestError: naming the place of a message or option of the wrong shape.
     """
-    prompt, turns = wire_conversation(messages)
+    prompt, turns = wire_conversation(messages, origin, later_system=later_system)
     body: dict[str, Json] = {"model": model, "messages": turns}
     body["max_tokens"] = _max_tokens(options, max_tokens)
     system = _system(options.get("system"), prompt)

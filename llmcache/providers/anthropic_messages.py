@@ -27,14 +27,14 @@ class MessagesDialect(JSONReader):
     kind = KIND
     _loads = staticmethod(_parsed)
 
-    def __init__(self, provider: str = "anthropic") -> None:
-        """`provider` names the server in errors and price look-ups."""
-        super().__init__(provider)
+    def __init__(self, provider: str = "anthropic", origin: str | None = None) -> None:
+        """`provider` names the server in errors and price look-ups; `origin` as `JSONReader`'s."""
+        super().__init__(provider, origin)
 
     def read(self, data: Json, raw: bytes) -> CompletionResult:
         """Return the answer that a message is; see `JSONReader.read`."""
-        return parse_message(data, raw, self.provider)
+        return parse_message(data, raw, self.provider, origin=self.origin)
 
     def decoder(self) -> MessageStreamDecoder:
         """Return a decoder for one stream."""
-        return MessageStreamDecoder(self.provider)
+        return MessageStreamDecoder(self.provider, self.origin)

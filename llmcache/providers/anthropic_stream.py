@@ -32,10 +32,11 @@ _NOT_THE_MESSAGE: Final = frozenset({"type", "delta", "usage"})
 class MessageStreamDecoder:
     """Understands one stream of named events."""
 
-    def __init__(self, provider: str) -> None:
-        """`provider` names the server in errors."""
+    def __init__(self, provider: str, origin: str | None = None) -> None:
+        """`provider` names the server in errors; `origin` is as in `parse_message`."""
         self.terminal = False
         self._provider = provider
+        self._origin = origin
         self._message: dict[str, Any] | None = None
         self._blocks: dict[int, StreamedBlock] = {}
         self._calls = 0
@@ -100,7 +101,7 @@ class MessageStreamDecoder:
         except MALFORMED as error:
             message = f"events that add up to no message ({error})"
             raise InvalidResponseError(message, provider=self._provider, status=200) from error
-        return parse_message(whole, raw, self._provider, texts)
+        return parse_message(whole, raw, self._provider, texts, self._origin)
 
     # --- events -------------------------------------------------------------------------
 
@@ -169,7 +170,7 @@ class MessageStreamDecoder:
         if self._message is not None:
             msg = "a message inside a message"
             raise ValueError(msg)
-        self._whole = parse_message(data, raw, self._provider)
+        self._whole = parse_message(data, raw, self._provider, origin=self._origin)
         self.terminal = True
         return result_events(self._whole)
 

@@ -1,6 +1,6 @@
 """A conversation as the Messages API wants it: a system prompt, and turns of blocks.
 
-A turn that this API answered itself goes back in its own words (`Message.native`),
+A turn that this server answered itself goes back in its own words (`Message.native`),
 signatures and all; any other is compiled from its neutral fields. Written from the
 API's rules: https://docs.claude.com/en/api/messages,
 https://docs.claude.com/en/docs/agents-and-tools/tool-use/implement-tool-use
@@ -8,7 +8,7 @@ https://docs.claude.com/en/docs/agents-and-tools/tool-use/implement-tool-use
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
 from typing import Any, Final
@@ -31,6 +31,7 @@ from .anthropic_answer import KIND
 from .anthropic_parts import wire_block
 from .tool_ids import ANTHROPIC_IDS, with_ids
 from .tools import tool_calls
+from .turns import neutral
 
 __all__ = ["wire_conversation"]
 
@@ -41,12 +42,23 @@ _ROLES: Final = {Role.ASSISTANT: "assistant", Role.SYSTEM: "system", Role.DEVELO
 Turn = dict[str, Any]
 
 
-def wire_conversation(messages: MessageInput) -> tuple[list[Json], list[Json]]:
+def wire_conversation(
+    messages: MessageInput,
+    origin: str | None = None,
+    *,
+    later_system: Callable[[], bool] = lambda: True,
+) -> tuple[list[Json], list[Json]]:
     """Return the system prompt, a list of texts and blocks, and the turns.
 
-    System messages at the start are the system prompt; a later one stays in its place,
-    for which the API has a role. Turns of one role that follow each other become one, as the
-    API would make them, so that the results of parallel calls stand together.
+    `origin` is the server that is asked; with `None` every turn of this API is its own.
+    `later_system`, asked where it matters, says whether the model takes system messages
+    among the turns.
+
+    System messages at the start are the system prompt. A later text stands after the
+    user's turn beside it, which is where the API takes one; without such a turn, or for a
+    model that takes none, it belongs to the system prompt. Turns of one role that follow
+    each other become one, as the API would make them, so that the results of parallel
+    calls stand together.
 
     Raises:
         InvalidRequestError: naming the place, as in `messages[3].content[0].type`.
@@ -55,7 +67,10 @@ def wire_conversation(messages: MessageInput) -> tuple[list[Json], list[Json]]:
         return [], [{"role": "user", "content": messages}]
     if type(messages) is list and _is_plain(messages):
         return [], list(messages)
-    conversation = [_with_calls(message) for message in normalize_messages(messages)]
+    conversation = [
+        _with_calls(message, f"messages[{i}]", origin)
+        for i, message in enumerate(normalize_messages(messages))
+    ]
     if not conversation:
         raise InvalidRequestError("messages", "must not be empty")
     start = 0
@@ -66,6 +81,8 @@ def wire_conversation(messages: MessageInput) -> tuple[list[Json], list[Json]]:
     if any(message.tool_calls or message.role in _RESULTS for message in conversation):
         conversation = with_ids(conversation, ANTHROPIC_IDS, fixed=native)
     turns = [_turn(conversation[i], i) for i in range(start, len(conversation))]
+    turns, homeless = _settled(turns, later_system)
+    system += homeless
     whole = _merged(turns)
     if whole and whole[-1]["role"] == "assistant" and (len(conversation) - 1) not in native:
         _strip_end(whole)
@@ -96,8 +113,13 @@ def _is_own(message: Message) -> bool:
     return message.native is not None and message.native.api == KIND
 
 
-def _with_calls(message: Message) -> Message:
-    """Return an assistant's turn with its calls as such, a legacy `function_call` included."""
+def _with_calls(message: Message, path: str, origin: str | None) -> Message:
+    """Return an assistant's turn with its calls as such, a legacy `function_call` included.
+
+    What another server said comes in words that all know.
+    """
+    if message.native is not None and not message.native.is_from(KIND, origin):
+        return neutral(message, path)
     if message.role is not Role.ASSISTANT or message.tool_calls:
         return message
     calls = tool_calls(message.extra) if message.extra else None
@@ -203,11 +225,46 @@ def _is_empty(block: Json) -> bool:
 # --- the whole ----------------------------------------------------------------------------------
 
 
-def _merged(turns: Sequence[Turn]) -> list[Turn]:
-    merged = []
+def _settled(
+    turns: Sequence[Turn], later_system: Callable[[], bool]
+) -> tuple[list[Turn], list[Json]]:
+    """Return the turns with system messages where the API takes them, and what has no place.
+
+    That is after a user's turn, at the end or before an assistant's:
+    https://platform.claude.com/docs/en/build-with-claude/mid-conversation-system-messages.
+    Messages of other blocks than text (`tool_addition`) stay: they have rules of their own.
+    """
     # An assistant's turn without content says nothing, and does not keep others apart.
     said = [turn for turn in turns if turn["content"] or turn["role"] != "assistant"]
-    for _, group in groupby(said, key=lambda turn: turn["role"]):
+    if not any(_is_system_text(turn) for turn in said):
+        return said, []
+    takes_them = later_system()
+    settled: list[Turn] = []
+    homeless: list[Json] = []
+    for _, group in groupby(said, key=lambda turn: turn["role"] == "assistant"):
+        members = list(group)
+        texts = [turn for turn in members if _is_system_text(turn)]
+        rest = [turn for turn in members if not _is_system_text(turn)]
+        if takes_them and any(turn["role"] == "user" for turn in rest):
+            settled += [*rest, *texts]
+        else:
+            settled += rest
+            for turn in texts:
+                told = turn["content"]
+                homeless += [told] if isinstance(told, str) else told
+    return settled, [piece for piece in homeless if piece]
+
+
+def _is_system_text(turn: Turn) -> bool:
+    content = turn["content"]
+    if turn["role"] != "system" or turn.keys() != {"role", "content"}:
+        return False
+    return isinstance(content, str) or all(block.get("type") == "text" for block in content)
+
+
+def _merged(turns: Sequence[Turn]) -> list[Turn]:
+    merged = []
+    for _, group in groupby(turns, key=lambda turn: turn["role"]):
         members = list(group)
         if len(members) == 1:
             merged.append(members[0])

@@ -29,9 +29,13 @@ class JSONReader(ABC):
     """The request kind: a name in `llmcache.keys.TABLES`, or a new one, which has no key rules."""
     _loads: Callable[[bytes], Json] = staticmethod(orjson.loads)
 
-    def __init__(self, provider: str) -> None:
-        """`provider` names the server in errors and price look-ups."""
+    def __init__(self, provider: str, origin: str | None = None) -> None:
+        """`provider` names the server in errors and price look-ups.
+
+        `origin` is the server whose words the answers have (`Native`); `provider` unless told.
+        """
         self.provider = provider
+        self.origin = origin or provider
 
     @abstractmethod
     def read(self, data: Json, raw: bytes) -> CompletionResult:

@@ -69,7 +69,7 @@ class OllamaDialect(JSONDialect):
             finish_reason=_text(data.get("done_reason")) or None,
             logprobs=freeze(logprobs) if logprobs else None,
             extra=FrozenDict(beside) if beside else _EMPTY,
-            native=Native(CHAT, message) if self.kind == CHAT else None,
+            native=Native(CHAT, message, self.provider) if self.kind == CHAT else None,
             raw_json=raw,
         )
 

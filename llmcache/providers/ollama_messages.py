@@ -13,13 +13,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from ..errors import InvalidRequestError
-from ..types import ImagePart, Message, MessageInput, Native
+from ..types import ImagePart, Message, MessageInput
 from ..types._json import Json
 from .ollama_answer import CHAT
-from .openai_chat import wire_messages
+from .openai_chat_messages import ChatServer, wire_messages
+from .turns import native_of
 
 __all__ = ["ollama_messages", "wire_images"]
 
+# What others said comes in words that all know; Ollama's own words are the same on every server.
+_SERVER: Final = ChatServer("ollama")
 _ROLES: Final = {"developer": "system", "function": "tool"}
 # What chat completions say of a turn that Ollama has no word for.
 _FOREIGN: Final = frozenset(
@@ -34,7 +37,7 @@ def ollama_messages(messages: MessageInput) -> list[Json]:
     Raises:
         InvalidRequestError: naming the place, as in `messages[3].content[0].type`.
     """
-    neutral = wire_messages(messages)
+    neutral = wire_messages(messages, _SERVER)
     given: Any = [messages] if isinstance(messages, str | Message | Mapping) else messages
     compiler = _Compiler()
     return [
@@ -72,7 +75,8 @@ class _Compiler:
             out["thinking"] = thinking
         if calls:
             out["tool_calls"] = [
-                _call(call, f"{path}.tool_calls[{i}]") for i, call in enumerate(calls)
+                _call(call, f"{path}.tool_calls[{i}]", is_answer=native_of(item) is not None)
+                for i, call in enumerate(calls)
             ]
         out.update({name: value for name, value in message.items() if name not in _COMPILED})
         if out["role"] == "tool":
@@ -92,9 +96,7 @@ class _Compiler:
 
 def _native(item: object, path: str) -> dict[str, Any] | None:
     """Return the message as Ollama said it, if it did."""
-    found = item.native if isinstance(item, Message) else None
-    if isinstance(item, Mapping) and Native.is_dict(item.get("native")):
-        found = Native.from_dict(item["native"])
+    found = native_of(item)
     native: dict[str, Any] | None = None if found is None else found.for_api(CHAT)
     if native is not None and not isinstance(native, dict):
         raise InvalidRequestError(f"{path}.native.body", "must be the message that Ollama sent")
@@ -139,7 +141,7 @@ def _is_own(call: Mapping[str, Any]) -> bool:
     return isinstance(call["function"].get("arguments"), Mapping) and "custom" not in call
 
 
-def _call(call: Mapping[str, Any], path: str) -> Json:
+def _call(call: Mapping[str, Any], path: str, *, is_answer: bool) -> Json:
     if _is_own(call):
         return dict(call)
     function = call["function"]
@@ -147,13 +149,21 @@ def _call(call: Mapping[str, Any], path: str) -> Json:
     parsed = arguments
     if not isinstance(parsed, Mapping):
         try:
-            parsed = json.loads(arguments) if arguments else {}
+            parsed = json.loads(arguments, parse_constant=_refuse) if arguments else {}
         except (ValueError, TypeError, RecursionError):
             parsed = None
+    if not isinstance(parsed, Mapping) and is_answer:
+        # What a model wrote cannot be mended by its caller; it reads as it would by Claude.
+        parsed = {"INVALID_JSON": arguments}
     if not isinstance(parsed, Mapping):
         reason = "must be a JSON object, which is how Ollama takes them"
         raise InvalidRequestError(f"{path}.function.arguments", reason)
     return {"function": {"name": function["name"], "arguments": parsed}}
+
+
+def _refuse(constant: str) -> Json:
+    """Raise: Python reads NaN and the like, which no JSON has, and which could not be sent."""
+    raise ValueError(constant)
 
 
 def _content(message: Mapping[str, Any], path: str) -> tuple[str | None, list[str]]:

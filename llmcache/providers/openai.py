@@ -21,11 +21,12 @@ from .http_call import HTTPCall
 from .http_provider import API, HTTPProvider, ProviderOptions, check_texts
 from .openai_call import CHAT_FRAMING, UNASKED_FRAMING
 from .openai_chat import CHAT_OPTIONS, ChatDialect, chat_body
+from .openai_chat_messages import ChatServer
 from .openai_embeddings import EMBEDDING_OPTIONS, embedding_body, embedding_inputs
 from .openai_responses import RESPONSES_OPTIONS, ResponsesDialect, responses_body
 from .openai_responses_echo import readdressed
 from .outgoing import lowered
-from .servers import AZURE_SUFFIX, gives_usage, server_name
+from .servers import AZURE_SUFFIX, gives_usage, server_name, server_origin
 
 __all__ = ["OpenAIProvider"]
 
@@ -85,8 +86,11 @@ class OpenAIProvider(HTTPProvider):
         self._deployment = deployment and deployment[1]
         self._framing = UNASKED_FRAMING if gives_usage(host) else CHAT_FRAMING
         name = server_name(host)
-        self._dialect = ChatDialect(name)
-        self._responses_dialect = ResponsesDialect(name)
+        origin = server_origin(url)
+        self._dialect = ChatDialect(name, origin=origin)
+        self._responses_dialect = ResponsesDialect(name, origin)
+        self._chat_server = ChatServer.of(name, origin)
+        self._responses_server = ChatServer.of(name, origin, responses=True)
         key = environment("OPENAI_API_KEY") if api_key is None else api_key
         headers = _wire_headers(host, key)
         if organization:
@@ -123,7 +127,14 @@ class OpenAIProvider(HTTPProvider):
         if not _RESPONSES_ONLY.isdisjoint(options):
             _refuse(options)
         model = self._model(options)
-        body = chat_body(model, messages, options, native=self._native, deployment=self._deployment)
+        body = chat_body(
+            model,
+            messages,
+            options,
+            native=self._native,
+            deployment=self._deployment,
+            server=self._chat_server,
+        )
         request = self._request("chat", self._chat_endpoint, body, options)
         dialect, travel = self._dialect, self._travel(self._chat, options)
         if "n" in body or "stream_options" in body:
@@ -131,7 +142,8 @@ class OpenAIProvider(HTTPProvider):
         return HTTPCall(request, dialect, travel, self._framing)
 
     def _responses_call(self, messages: MessageInput, options: Mapping[str, Any]) -> HTTPCall:
-        body = responses_body(self._model(options), messages, options)
+        model = self._model(options)
+        body = responses_body(model, messages, options, self._responses_server)
         request = self._request("responses", self._responses_endpoint, body, options)
         return HTTPCall(request, self._responses_dialect, self._travel(self._responses, options))
 
@@ -166,7 +178,7 @@ def _expecting(body: Mapping[str, Any], usual: ChatDialect) -> ChatDialect:
     unasked = isinstance(stated, Mapping) and stated.get("include_usage") is False
     if choices == 1 and not unasked:
         return usual
-    return ChatDialect(usual.provider, choices, needs_usage=unasked)
+    return ChatDialect(usual.provider, choices, usual.origin, needs_usage=unasked)
 
 
 def _refuse(options: Mapping[str, Any]) -> None:

@@ -7,16 +7,17 @@ DeepSeek, OpenRouter, Together, xAI, Ollama, vLLM, LM Studio and many more.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from ..errors import InvalidRequestError
 from ..options import CALL_FIELDS, checked_object
-from ..types import CompletionResult, Message, MessageInput, Native
+from ..types import CompletionResult, MessageInput
 from ..types._json import Json
 from .json_dialect import JSONReader
-from .openai_chat_answer import parse_completion
+from .openai_chat_answer import KIND, mark_of, parse_completion
 from .openai_chat_format import wire_response_format
+from .openai_chat_messages import ANYWHERE, ChatServer, chat_messages, wire_messages
 from .openai_chat_stream import ChatStreamDecoder
 from .tools import wire_tool
 
@@ -47,18 +48,20 @@ def chat_body(
     *,
     native: bool,
     deployment: str | None = None,
+    server: ChatServer = ANYWHERE,
 ) -> dict[str, Json]:
     """Return the wire body, without the fields that only choose how it is delivered.
 
     `native` says that the models are OpenAI's own, whose reasoning models want
     `max_completion_tokens` where everybody else wants `max_tokens`. The name tells which
     they are: of the `deployment` where the URL has one (Azure), which then answers
-    whatever `model` says. A name that hides the model leaves `max_tokens`.
+    whatever `model` says. A name that hides the model leaves `max_tokens`. `server` is who
+    is sent the turns that others may have said.
 
     Raises:
         InvalidRequestError: naming the place of a message or option of the wrong shape.
     """
-    body: dict[str, Json] = {"model": model, "messages": wire_messages(messages)}
+    body: dict[str, Json] = {"model": model, "messages": chat_messages(messages, server)}
     for name, value in options.items():
         if value is None:
             continue
@@ -77,63 +80,6 @@ def chat_body(
     if extra is not None:
         body.update(checked_object("extra_body", extra))
     return body
-
-
-def wire_messages(messages: MessageInput) -> list[Json]:
-    """Return the messages for the wire: a dict goes as it is, checked; anything else is built.
-
-    Raises:
-        InvalidRequestError: naming the place, as in `messages[3].content[0].type`.
-    """
-    if type(messages) is str:
-        return [{"role": "user", "content": messages}]
-    if isinstance(messages, str | Message | Mapping):
-        messages = [messages]
-    if not isinstance(messages, Sequence) or isinstance(messages, bytes | bytearray):
-        kind = type(messages).__name__
-        reason = f"must be a string, a message or a list of messages, not {kind}"
-        raise InvalidRequestError("messages", reason)
-    if not messages:
-        raise InvalidRequestError("messages", "must not be empty")
-    return [_wire_message(item, i) for i, item in enumerate(messages)]
-
-
-def _wire_message(item: object, index: int) -> Json:
-    if isinstance(item, Message):
-        message = item.to_dict()
-        message.pop("native", None)  # another API's words
-        return message
-    if isinstance(item, str):
-        return {"role": "user", "content": item}
-    path = f"messages[{index}]"
-    if not isinstance(item, Mapping):
-        reason = f"must be a string, a Message or an object, not {type(item).__name__}"
-        raise InvalidRequestError(path, reason)
-    if not isinstance(item.get("role"), str) or not item["role"]:
-        raise InvalidRequestError(
-            f"{path}.role", f"must be a role's name, not {item.get('role')!r}"
-        )
-    if Native.is_dict(item.get("native")):
-        item = {name: value for name, value in item.items() if name != "native"}
-    content = item.get("content")
-    if isinstance(content, str) or content is None:
-        return item if type(item) is dict else dict(item)
-    if not isinstance(content, list | tuple):
-        reason = f"must be a string or a list of parts, not {type(content).__name__}"
-        raise InvalidRequestError(f"{path}.content", reason)
-    parts = [_wire_part(part, f"{path}.content[{i}]") for i, part in enumerate(content)]
-    return {**item, "content": parts}
-
-
-def _wire_part(part: object, path: str) -> Json:
-    to_dict = getattr(part, "to_dict", None)
-    if to_dict is not None:
-        return to_dict()
-    if isinstance(part, str):
-        return {"type": "text", "text": part}
-    if not isinstance(part, Mapping) or not isinstance(part.get("type"), str):
-        raise InvalidRequestError(path, "a content part is an object with a string `type`")
-    return part if type(part) is dict else dict(part)
 
 
 def _wire_tools(tools: object) -> list[Json]:
@@ -161,24 +107,33 @@ def _tool_choice(choice: object) -> Json:
 class ChatDialect(JSONReader):
     """Understands chat completions, whole and streamed."""
 
-    kind = "chat"
+    kind = KIND
 
     def __init__(
-        self, provider: str = "openai", choices: int = 1, *, needs_usage: bool = False
+        self,
+        provider: str = "openai",
+        choices: int = 1,
+        origin: str | None = None,
+        *,
+        needs_usage: bool = False,
     ) -> None:
         """`provider` names the server in errors and price look-ups.
 
         A stream of fewer than `choices` finished choices is not whole; with `needs_usage`,
-        neither is one without its usage.
+        neither is one without its usage. `origin` is the server whose words the answers
+        have (`Native`); `provider` unless told.
         """
-        super().__init__(provider)
+        super().__init__(provider, origin)
         self._choices = choices
         self._needs_usage = needs_usage
+        self._mark = mark_of(self.origin)
 
     def read(self, data: Json, raw: bytes) -> CompletionResult:
         """Return the answer that a chat completion is; see `JSONReader.read`."""
-        return parse_completion(data, raw, self.provider)
+        return parse_completion(data, raw, self.provider, self._mark)
 
     def decoder(self) -> ChatStreamDecoder:
         """Return a decoder for one stream."""
-        return ChatStreamDecoder(self.provider, self._choices, needs_usage=self._needs_usage)
+        return ChatStreamDecoder(
+            self.provider, self._mark, self._choices, needs_usage=self._needs_usage
+        )

@@ -10,8 +10,8 @@ import orjson
 
 from ..types import StreamEvent, StreamEventType, ToolCallDelta
 from ..types._json import Json
+from .openai_chat_answer import named_calls
 from .openai_chat_merge import joined, merge, merge_logprobs
-from .tools import tool_calls
 
 __all__ = ["StreamedChoice"]
 
@@ -39,8 +39,11 @@ class StreamedChoice:
         """Whether the choice has its `finish_reason`; an empty one (Snowflake) is none."""
         return bool(self._fields["finish_reason"])
 
-    def add(self, piece: Mapping[str, Any]) -> Iterator[StreamEvent]:
-        """Add what one chunk says of this choice, taking it over; yield what it means."""
+    def add(self, piece: Mapping[str, Any], answer: Json) -> Iterator[StreamEvent]:
+        """Add what one chunk says of this choice, taking it over; yield what it means.
+
+        `answer` is the answer's id.
+        """
         delta = piece.get("delta") or {}
         yield from self._text(delta)
         for call in delta.pop("tool_calls", None) or ():
@@ -54,18 +57,18 @@ class StreamedChoice:
             elif value is not None and name not in _MERGED and (value or name not in self._fields):
                 self._fields[name] = value  # but what is empty does not undo what was said
         if piece.get("finish_reason"):
-            yield from self.close_calls()
+            yield from self.close_calls(answer)
 
-    def close_calls(self) -> Iterator[StreamEvent]:
+    def close_calls(self, answer: Json) -> Iterator[StreamEvent]:
         """Close the tool calls that are open.
 
         That is when the choice or the stream ends, and not before: the pieces of
         parallel calls may interleave.
         """
-        calls = self._calls[self._closed :]
         legacy = None if self._calls or self._closed else self._message.get("function_call")
-        if calls or legacy:
-            for call in tool_calls(joined({"tool_calls": calls, "function_call": legacy})) or ():
+        if self._closed < len(self._calls) or legacy:
+            whole = joined({"tool_calls": self._calls, "function_call": legacy})
+            for call in (named_calls(whole, answer, self.index) or ())[self._closed :]:
                 self._closed += 1
                 yield StreamEvent(_Event.TOOL_CALL_END, call, index=self.index)
 

@@ -13,7 +13,7 @@ import orjson
 
 from ..errors import InvalidResponseError, StreamInterruptedError
 from ..streaming.events import result_events
-from ..types import CompletionResult, StreamEvent, StreamEventType, WireEvent
+from ..types import CompletionResult, Native, StreamEvent, StreamEventType, WireEvent
 from ..types._json import Json
 from .failures import MALFORMED, embedded_error, error_from_json, snippet
 from .openai_chat_answer import parse_completion
@@ -32,15 +32,20 @@ _TOP_LEVEL: Final = frozenset({"choices", "usage", "object"}) | _PADDING
 class ChatStreamDecoder:
     """Understands one stream of chunks."""
 
-    def __init__(self, provider: str, choices: int = 1, *, needs_usage: bool = False) -> None:
+    def __init__(
+        self, provider: str, mark: Native, choices: int = 1, *, needs_usage: bool = False
+    ) -> None:
         """`provider` names the server in errors; `choices` is how many were asked for.
 
-        A stream that says no usage is not whole where it `needs_usage`.
+        `mark` is for turns with words of the server's own. A stream that says no usage is not
+        whole where it `needs_usage`.
         """
         self.terminal = False
         self._provider = provider
+        self._mark = mark
         self._asked = choices
         self._needs_usage = needs_usage
+        self._id: Json = None
         self._top: dict[str, Json] = {}
         self._choices: dict[int, StreamedChoice] = {}
         self._whole: CompletionResult | None = None
@@ -55,7 +60,8 @@ class ChatStreamDecoder:
         try:
             if data.strip() == b"[DONE]":
                 self.terminal = True
-                return [end for choice in self._choices.values() for end in choice.close_calls()]
+                choices = self._choices.values()
+                return [end for choice in choices for end in choice.close_calls(self._id)]
             chunk = orjson.loads(data)
             if embedded_error(chunk) or (event.event == "error" and isinstance(chunk, Mapping)):
                 raise error_from_json(self._provider, chunk, 200)
@@ -82,11 +88,13 @@ class ChatStreamDecoder:
         try:
             choices = [self._choices[index].to_dict() for index in sorted(self._choices)]
             completion = {**self._top, "object": "chat.completion", "choices": choices}
+            if self._id:  # the first one: ids of calls that were told are made of it
+                completion["id"] = self._id
             raw = orjson.dumps(completion)
         except MALFORMED as error:
             message = f"chunks that add up to no chat completion ({error})"
             raise InvalidResponseError(message, provider=self._provider, status=200) from error
-        return parse_completion(completion, raw, self._provider)
+        return parse_completion(completion, raw, self._provider, self._mark)
 
     @property
     def is_whole(self) -> bool:
@@ -109,16 +117,17 @@ class ChatStreamDecoder:
         choices = chunk.get("choices") or []
         if choices and "message" in choices[0] and "delta" not in choices[0]:
             # Some servers ignore `stream` and send the whole completion.
-            self._whole = parse_completion(chunk, data, self._provider)
+            self._whole = parse_completion(chunk, data, self._provider, self._mark)
             self.terminal = True
             return result_events(self._whole)
         events: list[StreamEvent] = []
+        self._id = self._id or chunk.get("id")
         if not (self._top.get("id") and self._top.get("model")):
             self._introduce(chunk, events)
         for piece in choices:
             if piece.get("error"):  # OpenRouter
                 raise error_from_json(self._provider, piece, 200)
-            events.extend(self._choice(piece.get("index") or 0).add(piece))
+            events.extend(self._choice(piece.get("index") or 0).add(piece, self._id))
         for name, value in chunk.items():
             if name not in _TOP_LEVEL:
                 self._note(name, value, events)

@@ -18,6 +18,7 @@ from ..types._json import Json
 from .json_dialect import JSONReader
 from .openai_chat import CHAT_OPTIONS
 from .openai_chat_format import wire_response_format
+from .openai_chat_messages import ANYWHERE, ChatServer
 from .openai_responses_answer import parse_response
 from .openai_responses_input import input_items
 from .openai_responses_stream import ResponseStreamDecoder
@@ -45,15 +46,20 @@ _LOGPROBS: Final = "message.output_text.logprobs"
 
 
 def responses_body(
-    model: str, messages: MessageInput, options: Mapping[str, Any]
+    model: str,
+    messages: MessageInput,
+    options: Mapping[str, Any],
+    server: ChatServer = ANYWHERE,
 ) -> dict[str, Json]:
     """Return the wire body, without the fields that only choose how it is delivered.
+
+    `server` is who is sent the turns that others may have said.
 
     Raises:
         InvalidRequestError: naming the place of a message or option of the wrong shape,
             or an option that this API does not have.
     """
-    body: dict[str, Json] = {"model": model, "input": input_items(messages)}
+    body: dict[str, Json] = {"model": model, "input": input_items(messages, server)}
     given = {name: value for name, value in options.items() if value is not None}
     for name, value in given.items():
         if name in _FIELDS:
@@ -195,14 +201,14 @@ class ResponsesDialect(JSONReader):
 
     kind = "responses"
 
-    def __init__(self, provider: str = "openai") -> None:
-        """`provider` names the server in errors and price look-ups."""
-        super().__init__(provider)
+    def __init__(self, provider: str = "openai", origin: str | None = None) -> None:
+        """`provider` names the server in errors and price look-ups; `origin` as `JSONReader`'s."""
+        super().__init__(provider, origin)
 
     def read(self, data: Json, raw: bytes) -> CompletionResult:
         """Return the answer that a response is; one that failed is an error. See `JSONReader.read`."""
-        return parse_response(data, raw, self.provider)
+        return parse_response(data, raw, self.provider, origin=self.origin)
 
     def decoder(self) -> ResponseStreamDecoder:
         """Return a decoder for one stream."""
-        return ResponseStreamDecoder(self.provider)
+        return ResponseStreamDecoder(self.provider, self.origin)

@@ -28,8 +28,12 @@ BETWEEN: Final = "\n\n"
 """What stands between two paragraphs of reasoning, streamed or not."""
 
 
-def parse_response(data: Json, raw: bytes, provider: str) -> CompletionResult:
+def parse_response(
+    data: Json, raw: bytes, provider: str, origin: str | None = None
+) -> CompletionResult:
     """Return the answer that a response object holds; `raw` is its JSON text.
+
+    `origin` is the server whose words it has (`Native`); the provider itself unless told.
 
     Raises:
         ProviderError: an error with status 200, a failed response, or no response.
@@ -39,7 +43,7 @@ def parse_response(data: Json, raw: bytes, provider: str) -> CompletionResult:
     try:
         if data.get("status") == "failed":
             raise response_failure(data, provider)
-        return _parsed(data, raw)
+        return _parsed(data, raw, origin or provider)
     except MALFORMED as error:
         message = f"not a response ({error}): {snippet(raw)}"
         raise InvalidResponseError(message, provider=provider, status=200) from error
@@ -53,7 +57,7 @@ def response_failure(data: Mapping[str, Any], provider: str) -> ProviderError:
     return ServerError(message, provider=provider, status=200, retryable=True)
 
 
-def _parsed(data: Mapping[str, Any], raw: bytes) -> CompletionResult:
+def _parsed(data: Mapping[str, Any], raw: bytes, origin: str) -> CompletionResult:
     output = data["output"]
     if not isinstance(output, list):
         msg = "no list of output items"
@@ -81,7 +85,7 @@ def _parsed(data: Mapping[str, Any], raw: bytes) -> CompletionResult:
         id=data.get("id") or None,
         logprobs=freeze({"content": logprobs}) if logprobs else None,
         extra=_EMPTY if refusal is None else FrozenDict({"refusal": refusal}),
-        native=Native(_API, output) if output else None,
+        native=Native(_API, output, origin) if output else None,
         raw_json=raw,
     )
 

@@ -1,6 +1,6 @@
 """Messages as input items of the Responses API.
 
-A turn that came from this API goes back in its own words (`Message.native`). Anything
+A turn that came from this server goes back in its own words (`Message.native`). Anything
 else is compiled: text, images, files and audio become `input_*` parts, tool calls and
 their results items of their own. What already is an item, or a part, of this API goes
 as it is.
@@ -8,13 +8,16 @@ as it is.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from ..errors import InvalidRequestError
-from ..types import Message, MessageInput, Native, ToolCall
+from ..types import Message, MessageInput, ToolCall
 from ..types._json import Json
+from .openai_chat_messages import ANYWHERE, ChatServer, keeps_ids
+from .openai_responses_answer import CALLS
+from .tool_ids import CallIds
+from .turns import native_of, neutral
 
 __all__ = ["input_items"]
 
@@ -31,8 +34,10 @@ _FIELDS: Final = frozenset(
 _RESULTS: Final = {"function": "function_call_output", "custom": "custom_tool_call_output"}
 
 
-def input_items(messages: MessageInput) -> Json:
+def input_items(messages: MessageInput, server: ChatServer = ANYWHERE) -> Json:
     """Return `input`: text as it is, anything else as a list of items.
+
+    `server` is who is sent the turns that others may have said.
 
     Raises:
         InvalidRequestError: naming the place, as in `messages[3].content[0]`.
@@ -47,61 +52,103 @@ def input_items(messages: MessageInput) -> Json:
         raise InvalidRequestError("messages", reason)
     if not messages:
         raise InvalidRequestError("messages", "must not be empty")
-    calls = _Calls()
-    return [
-        item
-        for i, message in enumerate(messages)
-        for item in _items(message, f"messages[{i}]", calls)
+    told = [_told(message, f"messages[{i}]", server) for i, message in enumerate(messages)]
+    calls = _Calls(server, told)
+    return [item for i, one in enumerate(told) for item in _items(one, f"messages[{i}]", calls)]
+
+
+class _Told(NamedTuple):
+    """A message on its way: items of this API, or what is to be compiled."""
+
+    items: Sequence[Mapping[str, Any]] | None = None
+    message: Mapping[str, Any] = {}
+    calls: Sequence[ToolCall] = ()
+    keeps_ids: bool = True
+
+
+def _told(message: object, path: str, server: ChatServer) -> _Told:
+    if isinstance(message, str):
+        return _Told(message={"role": "user", "content": message})
+    native, item = native_of(message), message
+    if native is not None:
+        own = native.for_api(_API, server.origin)
+        if isinstance(own, list):
+            return _Told([_checked(one, path) for one in own])
+        message = neutral(message, path)
+    if isinstance(message, Message):
+        message = {name: value for name, value in message.to_dict().items() if name in _FIELDS}
+    if not isinstance(message, Mapping):
+        reason = f"must be a string, a Message or an object, not {type(message).__name__}"
+        raise InvalidRequestError(path, reason)
+    if message.get("role") is None and isinstance(message.get("type") or message.get("id"), str):
+        return _Told([message])
+    calls = [
+        _tool_call(call, f"{path}.tool_calls[{i}]")
+        for i, call in enumerate(message.get("tool_calls") or ())
     ]
+    keeps = keeps_ids(item, [(call.id, call.name) for call in calls], server, _API)
+    return _Told(None, message, calls, keeps)
+
+
+def _tool_call(call: Any, path: str) -> ToolCall:
+    return call if isinstance(call, ToolCall) else ToolCall.from_dict(call, path=path)
 
 
 class _Calls:
     """The tool calls of a conversation so far: which id and which kind their results need."""
 
-    def __init__(self) -> None:
+    def __init__(self, server: ChatServer, told: Sequence[_Told]) -> None:
         self._kinds: dict[str, str] = {}
-        self._nameless: deque[str] = deque()
-        self._made = 0
+        self._server = server
+        self._ids = CallIds(server.ids)
+        for one in told:
+            items = (item["call_id"] for item in one.items or () if _is_call(item))
+            self._ids.reserve(map(str, items), fixed=True)
+            self._ids.reserve(call.id for call in one.calls)
 
-    def note(self, call_id: Json, kind: str) -> str:
-        """Return the id of a call, one of our own where the server gave none."""
-        name = str(call_id or "")
-        if not name:
-            name = f"call_{self._made}"
-            self._made += 1
-            self._nameless.append(name)
-        self._kinds[name] = kind
-        return name
+    def note(self, item: Mapping[str, Any]) -> None:
+        """Remember a call that is an item already; its id stays."""
+        call_id = str(item["call_id"])
+        self._kinds[call_id] = CALLS[item["type"]]
+        self._ids.note([(call_id, str(item.get("name")))])
 
-    def result(self, call_id: Json) -> tuple[str, str]:
+    def turn(self, told: _Told) -> list[str]:
+        """Return the ids of a turn's calls, made where the server gave none that can be sent."""
+        given = [(call.id, call.name) for call in told.calls]
+        names = self._ids.turn(given, as_given=told.keeps_ids)
+        self._kinds.update(zip(names, (call.type for call in told.calls), strict=True))
+        return names
+
+    def result(self, message: Mapping[str, Any]) -> tuple[str, str]:
         """Return the id of the call that a result answers, and the type of the item that it is."""
-        name = str(call_id or "")
-        if not name and self._nameless:
-            name = self._nameless.popleft()
+        given = str(message.get("tool_call_id") or "")
+        name = self._ids.result(given, message.get("name"))
+        if name is None:
+            name = self._ids.stray(given) if given and self._server.is_strict else given
         return name, _RESULTS[self._kinds.get(name, "function")]
 
 
-def _items(message: object, path: str, calls: _Calls) -> Iterable[Json]:
-    if isinstance(message, str):
-        return [{"role": "user", "content": message}]
-    native: Native | None = None
-    if isinstance(message, Message):
-        native, fields = message.native, message.to_dict()
-        message = {name: value for name, value in fields.items() if name in _FIELDS}
-    elif isinstance(message, Mapping) and Native.is_dict(message.get("native")):
-        native = Native.from_dict(message["native"])
-    if not isinstance(message, Mapping):
-        reason = f"must be a string, a Message or an object, not {type(message).__name__}"
-        raise InvalidRequestError(path, reason)
-    own = None if native is None else native.for_api(_API)
-    if isinstance(own, list):
-        return [_noted(item, path, calls) for item in own]
-    if message.get("role") is None and isinstance(message.get("type") or message.get("id"), str):
-        return [_noted(message, path, calls)]
-    return _compiled(message, path, calls)
+def _is_call(item: Mapping[str, Any]) -> bool:
+    return item.get("type") in CALLS and bool(item.get("call_id"))
 
 
-def _compiled(message: Mapping[str, Any], path: str, calls: _Calls) -> Iterable[Json]:
+def _checked(item: object, path: str) -> Mapping[str, Any]:
+    if not isinstance(item, Mapping):
+        raise InvalidRequestError(path, f"an item is an object, not {type(item).__name__}")
+    return item
+
+
+def _items(told: _Told, path: str, calls: _Calls) -> Iterable[Json]:
+    if told.items is None:
+        return _compiled(told, path, calls)
+    for item in told.items:
+        if _is_call(item):
+            calls.note(item)
+    return [item if type(item) is dict else dict(item) for item in told.items]
+
+
+def _compiled(told: _Told, path: str, calls: _Calls) -> Iterable[Json]:
+    message = told.message
     role = message.get("role")
     if not isinstance(role, str) or not role:
         raise InvalidRequestError(f"{path}.role", f"must be a role's name, not {role!r}")
@@ -112,46 +159,35 @@ def _compiled(message: Mapping[str, Any], path: str, calls: _Calls) -> Iterable[
         raise InvalidRequestError(f"{path}.role", reason)
     if role != "assistant" and message.get("name") is not None:
         raise InvalidRequestError(f"{path}.name", "the Responses API has no names of participants")
-    return _turn(role, message, path, calls)
+    return _turn(role, told, path, calls)
 
 
-def _noted(item: object, path: str, calls: _Calls) -> Json:
-    """Return an item of this API as it is; its id may be what a later result answers."""
-    if not isinstance(item, Mapping):
-        raise InvalidRequestError(path, f"an item is an object, not {type(item).__name__}")
-    kind = item.get("type")
-    if kind in {"function_call", "custom_tool_call"} and item.get("call_id"):
-        calls.note(item["call_id"], "custom" if kind == "custom_tool_call" else "function")
-    return item if type(item) is dict else dict(item)
-
-
-def _turn(role: str, message: Mapping[str, Any], path: str, calls: _Calls) -> Iterator[Json]:
+def _turn(role: str, told: _Told, path: str, calls: _Calls) -> Iterator[Json]:
     """Yield the message, if it says something, and the calls it makes."""
-    given = message.get("tool_calls")
+    message = told.message
     content = _content(message.get("content"), role, f"{path}.content")
     refusal = message.get("refusal")
     if refusal and role == "assistant":
         said = [{"type": "output_text", "text": content}] if isinstance(content, str) else content
         content = [*(said or ()), {"type": "refusal", "refusal": refusal}]
-    if content or not given:
+    if content or not told.calls:
         kept = {name: value for name, value in message.items() if name not in _COMPILED}
         yield {**kept, "role": role, "content": "" if content is None else content}
-    for i, call in enumerate(given or ()):
-        yield _call(call, f"{path}.tool_calls[{i}]", calls)
+    if told.calls:
+        for call, call_id in zip(told.calls, calls.turn(told), strict=True):
+            yield _call(call, call_id)
 
 
-def _call(call: Any, path: str, calls: _Calls) -> Json:
-    known = call if isinstance(call, ToolCall) else ToolCall.from_dict(call, path=path)
-    call_id = calls.note(known.id, known.type)
-    if known.type == "custom":
+def _call(call: ToolCall, call_id: str) -> Json:
+    if call.type == "custom":
         start: dict[str, Json] = {"type": "custom_tool_call", "call_id": call_id}
-        return {**start, "name": known.name, "input": known.arguments}
+        return {**start, "name": call.name, "input": call.arguments}
     start = {"type": "function_call", "call_id": call_id}
-    return {**start, "name": known.name, "arguments": known.arguments}
+    return {**start, "name": call.name, "arguments": call.arguments}
 
 
 def _result(message: Mapping[str, Any], path: str, calls: _Calls) -> Json:
-    call_id, kind = calls.result(message.get("tool_call_id"))
+    call_id, kind = calls.result(message)
     if not call_id:
         reason = "must be the id of the tool call that this answers"
         raise InvalidRequestError(f"{path}.tool_call_id", reason)

@@ -44,10 +44,11 @@ _TOLD_BEFORE: Final = frozenset(
 class ResponseStreamDecoder:
     """Understands one stream of events."""
 
-    def __init__(self, provider: str) -> None:
-        """`provider` names the server in errors."""
+    def __init__(self, provider: str, origin: str | None = None) -> None:
+        """`provider` names the server in errors; `origin` is as in `parse_response`."""
         self.terminal = False
         self._provider = provider
+        self._origin = origin
         self._top: dict[str, Json] = {}
         self._items = Items()
         self._numbers: dict[int, int] = {}
@@ -120,7 +121,7 @@ class ResponseStreamDecoder:
             whole = {**self._top, **response, "output": self._items.whole()}
             raw = orjson.dumps(whole)
         whole.setdefault("status", told["type"].rpartition(".")[2])
-        self._whole = parse_response(whole, raw, self._provider)
+        self._whole = parse_response(whole, raw, self._provider, self._origin)
         self.terminal = True
         if self._items.are_none:  # all that was sent is this one event
             return result_events(self._whole)
@@ -202,7 +203,7 @@ class ResponseStreamDecoder:
     def _rest(self, kind: Json, told: dict[str, Any], data: bytes) -> list[StreamEvent]:
         if kind is None and "output" in told:
             # Some servers ignore `stream` and send the whole response.
-            self._whole = parse_response(told, data, self._provider)
+            self._whole = parse_response(told, data, self._provider, self._origin)
             self.terminal = True
             return result_events(self._whole)
         if not isinstance(kind, str):

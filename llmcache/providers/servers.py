@@ -8,11 +8,15 @@ do differently is understood whatever the server is called (`openai_chat_answer`
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import urlsplit
 
-__all__ = ["AZURE_SUFFIX", "SERVERS", "Server", "gives_usage", "server_name"]
+from ..keys import normalize_endpoint
+
+__all__ = ["AZURE_SUFFIX", "SERVERS", "Server", "gives_usage", "server_name", "server_origin"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,7 @@ class Server:
     gives_usage: bool = False
 
 
+_ANTHROPIC_HOST: Final = "api.anthropic.com"
 AZURE_SUFFIX: Final = ".openai.azure.com"
 _OPENAI: Final = Server(
     "https://api.openai.com/v1",
@@ -86,13 +91,34 @@ _AT: Final[Mapping[str, Server]] = {
 
 def server_name(host: str) -> str:
     """Return what the server at `host` is called in errors, statistics and price look-ups."""
+    return _name_at(host) or ("azure" if host.endswith(AZURE_SUFFIX) else host)
+
+
+def _name_at(host: str) -> str | None:
     known = _AT.get(host)
-    if known is not None and known.name is not None:
-        return known.name
-    return "azure" if host.endswith(AZURE_SUFFIX) else host
+    return None if known is None else known.name
 
 
 def gives_usage(host: str) -> bool:
     """Return whether the server at `host` ends every stream with its usage; see `Server`."""
     known = _AT.get(host)
     return known is not None and known.gives_usage
+
+
+def server_origin(url: str) -> str:
+    """Return whose words an answer from below the base URL `url` has: a `Native`'s `origin`.
+
+    The name of a server that is the same for everybody; else the host and port, and a
+    digest of a path that may tell apart what stands behind a gateway, or hold a credential.
+
+    Raises:
+        InvalidRequestError: not an http(s) URL.
+    """
+    parts = urlsplit(normalize_endpoint(url))
+    known = "anthropic" if parts.netloc == _ANTHROPIC_HOST else _name_at(parts.netloc)
+    if known is not None:
+        return known
+    path = parts.path.rstrip("/").removesuffix("/v1")
+    if not path or (parts.hostname or "").endswith(AZURE_SUFFIX):
+        return parts.netloc
+    return f"{parts.netloc}/{hashlib.sha256(path.encode()).hexdigest()[:12]}"

@@ -2,8 +2,8 @@
 
 Every API answers with ids of its own making and checks those that come back:
 Anthropic wants letters, digits, `_` and `-`, and no id twice in a conversation;
-Mistral nine letters or digits; OpenAI at most 40 characters. Servers that send no
-ids, or the same ones in every turn, exist too.
+Mistral nine letters or digits; OpenAI at most 40 characters in chat completions and
+64 in responses. Servers that send no ids, or the same ones in every turn, exist too.
 
 What can stay stays. Anything else is named after its digest and its place among
 equal ids, so the same conversation always gets the same names, two calls never
@@ -14,13 +14,21 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
-from ..types import Message, Role, ToolCall
+from ..types import Message, Role
 
-__all__ = ["ANTHROPIC_IDS", "MISTRAL_IDS", "OPENAI_IDS", "IdRule", "with_ids"]
+__all__ = [
+    "ANTHROPIC_IDS",
+    "MISTRAL_IDS",
+    "OPENAI_IDS",
+    "RESPONSES_IDS",
+    "CallIds",
+    "IdRule",
+    "with_ids",
+]
 
 _DIGITS: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _RESULTS: Final = frozenset({Role.TOOL, Role.FUNCTION})
@@ -65,6 +73,99 @@ ANTHROPIC_IDS: Final = IdRule(re.compile(r"[a-zA-Z0-9_-]{1,64}"), "toolu_", 24)
 MISTRAL_IDS: Final = IdRule(re.compile(r"[a-zA-Z0-9]{9}"), "", 9)
 # "Expected a string with maximum length 40."
 OPENAI_IDS: Final = IdRule(re.compile(r"[^\x00-\x20\x7f]{1,40}"), "call_", 24)
+# The same words of the Responses API, with 64.
+RESPONSES_IDS: Final = IdRule(re.compile(r"[^\x00-\x20\x7f]{1,64}"), "call_", 24)
+
+
+@dataclass(slots=True)
+class _Open:
+    """A call that has no result yet: the id it came with, its name, and the id it goes with."""
+
+    given: str
+    name: str
+    identifier: str
+
+
+class CallIds:
+    """Goes through a conversation from its start, and says which ids its calls and results get.
+
+    A result follows its call. One without an id belongs to the first open call without one,
+    of its name if there is such a call.
+    """
+
+    def __init__(self, rule: IdRule, *, by_turn: bool = False) -> None:
+        """Allow what `rule` does. With `by_turn` an id may come again in a later turn."""
+        self._rule = rule
+        self._by_turn = by_turn
+        self._taken: set[str] = set()
+        self._used: set[str] = set()
+        self._counts: dict[str, int] = {}
+        self._open: list[_Open] = []
+        self._answered: dict[str, str] = {}
+
+    def reserve(self, identifiers: Iterable[str], *, fixed: bool = False) -> None:
+        """Keep ids that are in the conversation from being made for another call.
+
+        Those that are `fixed` no other call has, made or not.
+        """
+        known = list(identifiers)
+        self._taken.update(one for one in known if fixed or self._rule.allows(one))
+        if fixed and not self._by_turn:
+            self._used.update(known)
+
+    def turn(
+        self, calls: Sequence[tuple[str, str]], *, fixed: bool = False, as_given: bool = False
+    ) -> list[str]:
+        """Return the ids of a turn's calls, given the id and name of each.
+
+        Those of a turn that is `fixed` stay; `as_given` they do whatever their form, unless
+        an earlier call has the same.
+        """
+        if self._by_turn:
+            self._used.clear()
+        self._open = []
+        if fixed:
+            self.note(calls)
+            return [given for given, _ in calls]
+        for given, name in calls:
+            self._open.append(_Open(given, name, self._name(given, as_given=as_given)))
+        return [one.identifier for one in self._open]
+
+    def note(self, calls: Iterable[tuple[str, str]]) -> None:
+        """Add calls that keep their ids to those that are open."""
+        self._open += [_Open(given, name, given) for given, name in calls]
+
+    def result(self, identifier: str, name: str | None) -> str | None:
+        """Return the id of a result; `None` when it answers no call before it."""
+        # Where there is no id, a call that has none either is meant before one that has.
+        matching = [one for one in self._open if one.given == identifier]
+        if not identifier:
+            nameless = matching or self._open
+            matching = [one for one in nameless if one.name == name] or nameless
+        if not matching:
+            # What it answered before, if it is told twice.
+            return self._answered.get(identifier) if identifier else None
+        found = matching[0]
+        self._open.remove(found)
+        self._answered[identifier] = found.identifier
+        return found.identifier
+
+    def stray(self, identifier: str) -> str:
+        """Return an id that can be sent for a result that answers no call."""
+        allowed = self._rule.allows(identifier)
+        return identifier if allowed else self._rule.made(identifier, 0, ())
+
+    def _name(self, identifier: str, *, as_given: bool) -> str:
+        fits = bool(identifier) if as_given else self._rule.allows(identifier)
+        if fits and identifier not in self._used:
+            name = identifier
+        else:
+            number = self._counts.get(identifier, 0)
+            self._counts[identifier] = number + 1
+            name = self._rule.made(identifier, number, self._taken)
+            self._taken.add(name)
+        self._used.add(name)
+        return name
 
 
 def with_ids(
@@ -72,87 +173,22 @@ def with_ids(
 ) -> list[Message]:
     """Return the conversation with ids that `rule` allows, each of them of one call only.
 
-    A result follows its call. One without an id belongs to the first open call without one,
-    of its name if there is such a call. The turns at the indices `fixed` go in
-    their API's own words: their ids stay, and no other call gets them.
+    The turns at the indices `fixed` go in their API's own words: their ids stay, and no
+    other call gets them.
     """
-    walk = _Walk(rule, frozenset(fixed))
-    walk.reserve(messages)
-    return [walk.renamed(message, index) for index, message in enumerate(messages)]
+    own, ids = frozenset(fixed), CallIds(rule)
+    for index, message in enumerate(messages):
+        ids.reserve((call.id for call in message.tool_calls or ()), fixed=index in own)
+    return [_renamed(message, ids, fixed=index in own) for index, message in enumerate(messages)]
 
 
-@dataclass(slots=True)
-class _Open:
-    """A call that has no result yet."""
-
-    call: ToolCall
-    identifier: str
-
-
-@dataclass(slots=True)
-class _Walk:
-    rule: IdRule
-    fixed: frozenset[int]
-    taken: set[str] = field(default_factory=set)
-    used: set[str] = field(default_factory=set)
-    counts: dict[str, int] = field(default_factory=dict)
-    open: list[_Open] = field(default_factory=list)
-    answered: dict[str, str] = field(default_factory=dict)
-
-    def reserve(self, messages: Sequence[Message]) -> None:
-        """Keep every id that will stay from being made for another call."""
-        for index, message in enumerate(messages):
-            calls = list(message.tool_calls or ())
-            self.taken.update(call.id for call in calls if self.rule.allows(call.id))
-            if index in self.fixed:
-                self.used.update(call.id for call in calls)
-
-    def renamed(self, message: Message, index: int) -> Message:
-        if message.role in _RESULTS:
-            return replace(message, tool_call_id=self._result(message))
-        if not message.tool_calls:
-            return message
-        if index in self.fixed:
-            self.open = [_Open(call, call.id) for call in message.tool_calls]
-            return message
-        calls = tuple(self._calls(message.tool_calls))
-        self.open = [
-            _Open(call, new.id) for call, new in zip(message.tool_calls, calls, strict=True)
-        ]
-        return replace(message, tool_calls=calls)
-
-    def _calls(self, calls: Iterable[ToolCall]) -> Iterator[ToolCall]:
-        for call in calls:
-            yield replace(call, id=self._name(call.id))
-
-    def _name(self, identifier: str) -> str:
-        if self.rule.allows(identifier) and identifier not in self.used:
-            name = identifier
-        else:
-            number = self.counts.get(identifier, 0)
-            self.counts[identifier] = number + 1
-            name = self.rule.made(identifier, number, self.taken)
-            self.taken.add(name)
-        self.used.add(name)
-        return name
-
-    def _result(self, message: Message) -> str:
-        identifier = message.tool_call_id or ""
-        # Where there is no id, a call that has none either is meant before one that has.
-        matching = [one for one in self.open if one.call.id == identifier]
-        if not identifier:
-            nameless = matching or self.open
-            matching = [one for one in nameless if one.call.name == message.name] or nameless
-        if not matching:
-            return self._stray(identifier)
-        found = matching[0]
-        self.open.remove(found)
-        self.answered[identifier] = found.identifier
-        return found.identifier
-
-    def _stray(self, identifier: str) -> str:
-        """Return the id of a result that answers no open call: what it answered before, or its own."""
-        known: Mapping[str, str] = self.answered
-        if identifier and identifier in known:
-            return known[identifier]
-        return identifier if self.rule.allows(identifier) else self.rule.made(identifier, 0, ())
+def _renamed(message: Message, ids: CallIds, *, fixed: bool) -> Message:
+    if message.role in _RESULTS:
+        given = message.tool_call_id or ""
+        found = ids.result(given, message.name)
+        return replace(message, tool_call_id=ids.stray(given) if found is None else found)
+    if not message.tool_calls:
+        return message
+    names = ids.turn([(call.id, call.name) for call in message.tool_calls], fixed=fixed)
+    calls = (replace(call, id=name) for call, name in zip(message.tool_calls, names, strict=True))
+    return message if fixed else replace(message, tool_calls=tuple(calls))

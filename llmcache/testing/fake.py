@@ -367,6 +367,7 @@ def _completion(request: FakeRequest, answer: CompletionResult) -> dict[str, Jso
         raise error_from_response(_NAME, answer.status, {}, text)
     digest = hashlib.sha256(json.dumps(request.body, sort_keys=True).encode()).hexdigest()
     message = answer.to_message().to_dict()
+    message.pop("native", None)
     message.setdefault("content", None)
     if answer.reasoning:
         message.setdefault("reasoning_content", answer.reasoning)

@@ -132,9 +132,11 @@ class Message:
 
     `content` is text, or parts, or `None` (an assistant that only calls tools).
     `extra` keeps every other field of the wire form (`reasoning_content`,
-    `refusal`, `audio`, …), so `Message.from_dict(d).to_dict() == d`. `native` is the
-    turn in the words of another API than chat completions: sent back to that API it
-    goes as it came, and any other gets the neutral fields.
+    `refusal`, `audio`, …), so `Message.from_dict(d).to_dict() == d`. `native` is there in
+    turns that a server said: which one, and its words if they are not those of chat
+    completions. Sent back to that server the turn goes as it came; any other gets its
+    text, its tool calls and its refusal. A message without `native` is the caller's own, and
+    goes as it is written.
     """
 
     role: Role

@@ -133,8 +133,8 @@ class CompletionResult(Built):
     choice; `choices` holds all of them when `n > 1` and is empty otherwise.
     `raw_json` is the provider's own JSON as it came (for a stream: the message
     that its chunks add up to), `raw` the same parsed. `extra` keeps fields of the
-    assistant's message that we do not model, `native` the turn in the words of an API
-    other than chat completions, so `to_message()` loses nothing.
+    assistant's message that we do not model, `native` whose words the turn has, and
+    which they are in an API other than chat completions, so `to_message()` loses nothing.
     `samples` holds every answer when a call asked for `samples=k`.
     """
 

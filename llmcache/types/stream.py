@@ -27,7 +27,7 @@ class StreamEventType(StrEnum):
     REFUSAL = "refusal"
     """str: a piece of a refusal."""
     TOOL_CALL_START = "tool_call_start"
-    """ToolCallDelta: a tool call begins; has its id and name."""
+    """ToolCallDelta: a tool call begins; has its name, and its id where the server gives one."""
     TOOL_CALL_DELTA = "tool_call_delta"
     """ToolCallDelta: more of its arguments."""
     TOOL_CALL_END = "tool_call_end"

@@ -107,6 +107,11 @@ REJECTED_BY_REASONING = (
 ).split()
 WANTS_COMPLETION_LIMIT = re.compile(r"gpt-5")
 LOW_TO_HIGH = re.compile(r"o\d(-mini)?$")
+# As langchain-anthropic's profiles of October 2026 have it; those before answer 400.
+LATER_SYSTEM = frozenset(
+    "claude-fable-5 claude-fable-5-1 claude-haiku-5-5 claude-mythos-5 claude-mythos-5-1 "
+    "claude-opus-4-8 claude-opus-5 claude-opus-5-5 claude-sonnet-5 claude-sonnet-5-5".split()
+)
 SAMPLING = ["temperature", "top_k", "top_p"]
 
 
@@ -171,6 +176,7 @@ def _profile(
         "reads": _reads(facts),
         "reasoning_model": reasons or None,
         "reasoning_efforts": _efforts(provider, name, facts) if reasons else None,
+        "later_system": (provider == "anthropic" and name in LATER_SYSTEM) or None,
         "rejects": _rejects(provider, name, facts),
         "tokenizer": _tokenizer(name) if provider == "openai" else None,
         "retires": facts.get("deprecation_date"),

@@ -125,12 +125,15 @@ def test_tool_calls_in_every_servers_words() -> None:
             ],
         }
     )
-    assert result.tool_calls == (
+    calls = result.tool_calls or ()
+    one, two = calls[1].id, calls[2].id
+    assert calls == (
         ToolCall("a", "f", ' {"x": 1} '),
-        ToolCall("", "g", '{"y": 2}'),
-        ToolCall("", "h", "", extra={"extra_content": signature}),
+        ToolCall(one, "g", '{"y": 2}'),
+        ToolCall(two, "h", "", extra={"extra_content": signature}),
         ToolCall("d", "sql", "select 1", "custom"),
     )
+    assert len({"", "a", one, two, "d"}) == 5
     assert result.content is None
 
 

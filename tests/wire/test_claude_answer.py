@@ -68,10 +68,9 @@ def test_thinking_is_reasoning_and_its_signature_stays_in_the_native_turn() -> N
     ]
     result = parse(message(*blocks))
     assert (result.reasoning, result.content) == ("hm so", "42")
-    assert result.native == Native("messages", {"role": "assistant", "content": blocks})
-    assert result.to_message() == Message(
-        "assistant", "42", native=Native("messages", {"role": "assistant", "content": blocks})
-    )
+    native = Native("messages", {"role": "assistant", "content": blocks}, "test")
+    assert result.native == native
+    assert result.to_message() == Message("assistant", "42", native=native)
 
 
 def test_usage_counts_what_the_prompt_cache_has() -> None:

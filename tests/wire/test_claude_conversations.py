@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 
 from llmcache import (
+    AnthropicProvider,
     AudioPart,
     FilePart,
     ImagePart,
     InvalidRequestError,
     Message,
+    ModelProfile,
     Native,
     TextPart,
     ToolCall,
@@ -41,9 +43,75 @@ def test_system_messages_at_the_start_are_the_system_prompt() -> None:
     assert system(Message.system("")) == []
 
 
-def test_a_later_system_message_stays_where_it_is() -> None:
+def test_a_later_system_message_stands_after_the_users_turn() -> None:
+    """Anywhere else the API refuses it: after an answer, or between two texts of the user's."""
     later = {"role": "system", "content": "b"}
-    assert turns("q", Message.system("b"), "r") == [Q, later, {"role": "user", "content": "r"}]
+    r = {"role": "user", "content": "r"}
+    both = {"role": "user", "content": [text("q"), text("r")]}
+    answer = {"role": "assistant", "content": "a"}
+    system = Message.system("b")
+    assert turns("q", system) == [Q, later]
+    assert turns("q", system, "r") == [both, later]
+    assert turns("q", system, answer, "r") == [Q, later, answer, r]
+    assert turns("q", answer, system, "r") == [Q, answer, r, later]
+    twice = {"role": "system", "content": [text("b"), text("c")]}
+    assert turns("q", system, Message.system([TextPart("c")])) == [Q, twice]
+
+
+def test_a_later_system_message_without_a_place_belongs_to_the_system_prompt() -> None:
+    answer = {"role": "assistant", "content": "a"}
+    prompt, sent = wire_conversation([Message.system("a"), "q", answer, Message.system("b")])
+    assert (prompt, sent) == (["a", "b"], [Q, answer])
+    told = [
+        Message.system("a"),
+        "q",
+        Message("developer", "b"),
+        Message.system([TextPart("c")]),
+        "r",
+    ]
+    prompt, sent = wire_conversation(told, later_system=lambda: False)
+    assert prompt == ["a", "b", text("c")]
+    assert sent == [{"role": "user", "content": [text("q"), text("r")]}]
+
+
+def test_a_model_is_asked_whether_it_takes_later_system_messages_only_where_there_is_one() -> None:
+    def asked() -> bool:
+        pytest.fail("asked")
+
+    adds = {"role": "system", "content": [{"type": "tool_addition", "tool": {"name": "f"}}]}
+    for messages in (["q"], [Message.system("a"), "q"], ["q", adds]):
+        wire_conversation(messages, later_system=asked)
+
+
+class Own(ModelProfile):
+    model_name = "own-claude"
+    later_system = True
+
+
+@pytest.mark.parametrize(
+    ("model", "base_url", "takes_it"),
+    [
+        ("claude-opus-5-5", None, True),
+        ("claude-opus-4-8-20260528", None, True),
+        ("claude-opus-4-7", None, False),
+        ("claude-sonnet-4-5", None, False),
+        ("claude-of-tomorrow", None, False),
+        ("claude-opus-5-5", "https://h.test", False),
+        ("own-claude", "https://h.test", True),
+    ],
+)
+def test_only_models_that_are_known_to_take_it_get_a_later_system_message(
+    model: str, base_url: str | None, *, takes_it: bool
+) -> None:
+    claude = AnthropicProvider(model, base_url=base_url, api_key="k", cache_backend=None)
+    told: Any = [Message.system("a"), "q", Message.system("b")]
+    body: Any = claude._call(told, {"system": "s"}).request.body
+    if takes_it:
+        assert body["messages"] == [Q, {"role": "system", "content": "b"}]
+        assert body["system"] == [text("s"), text("a")]
+    else:
+        assert body["messages"] == [Q]
+        assert body["system"] == [text("s"), text("a"), text("b")]
 
 
 def test_a_system_message_of_other_blocks_is_a_turn() -> None:

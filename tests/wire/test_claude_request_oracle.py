@@ -11,7 +11,15 @@ from anthropic.resources.beta.messages import AsyncMessages as BetaMessages
 from anthropic.resources.messages import AsyncMessages
 from pydantic import BaseModel, Field
 
-from llmcache import FilePart, ImagePart, InvalidRequestError, Message, TextPart, ToolCall
+from llmcache import (
+    FilePart,
+    ImagePart,
+    InvalidRequestError,
+    Message,
+    ModelProfile,
+    TextPart,
+    ToolCall,
+)
 from llmcache.providers.anthropic_format import output_schema
 
 from .claude import plain_answer, serving
@@ -300,9 +308,16 @@ async def test_neutral_options_are_sent_as_the_sdk_sends_the_api_s_own(name: str
     assert ours == theirs
 
 
+class Newest(ModelProfile):
+    """A model that takes all that the SDK sends."""
+
+    model_name = "demo-newest"
+    later_system = True
+
+
 @pytest.mark.parametrize("messages", MESSAGES.values(), ids=MESSAGES)
 async def test_messages_are_sent_as_by_the_official_sdk(messages: Any) -> None:
-    ours, theirs = await both(messages, {})
+    ours, theirs = await both(messages, {"model": Newest.model_name})
     assert ours == theirs
 
 

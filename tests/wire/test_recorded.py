@@ -79,9 +79,13 @@ def check_answer(exchange: Exchange, result: CompletionResult) -> None:
     assert result.raw_json == exchange.body
     if not isinstance(message.get("content"), list):
         assert result.content == message.get("content")
+    asked = message.get("tool_calls") or ()
+    # A call that the server gave no id has one of its own.
+    made = [call.id for call in result.tool_calls or ()]
+    assert not asked or len({*made, ""}) == len(asked) + 1
     calls = [
-        (call.get("id") or "", call["function"]["name"], call["function"]["arguments"])
-        for call in message.get("tool_calls") or ()
+        (call.get("id") or one, call["function"]["name"], call["function"]["arguments"])
+        for call, one in zip(asked, made, strict=False)
     ]
     legacy = message.get("function_call")
     if legacy and legacy["name"]:

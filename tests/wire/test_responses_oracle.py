@@ -234,10 +234,10 @@ TURNS: dict[str, tuple[Any, Any]] = {
             {"role": "tool", "tool_call_id": "", "content": "2"},
         ],
         [
-            {"type": "function_call", "call_id": "call_0", "name": "f", "arguments": "{}"},
-            {"type": "function_call", "call_id": "call_1", "name": "g", "arguments": "{}"},
-            {"type": "function_call_output", "call_id": "call_0", "output": "1"},
-            {"type": "function_call_output", "call_id": "call_1", "output": "2"},
+            {"type": "function_call", "call_id": "call_Y3aKlB37qX9ZQQJFpHsFhCTI", "name": "f", "arguments": "{}"},
+            {"type": "function_call", "call_id": "call_Z3ATh8xmeoaaE7BcWwclYuKQ", "name": "g", "arguments": "{}"},
+            {"type": "function_call_output", "call_id": "call_Y3aKlB37qX9ZQQJFpHsFhCTI", "output": "1"},
+            {"type": "function_call_output", "call_id": "call_Z3ATh8xmeoaaE7BcWwclYuKQ", "output": "2"},
         ],
     ),
     "another API's words": (
