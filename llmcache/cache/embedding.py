@@ -18,9 +18,9 @@ from ..types import CacheEntry, CacheInfo, EmbeddingResult, Usage
 from . import inspection
 from .admission import Freshness, freshness
 from .control import CachePolicy, Control
-from .delivery import Delivery
 from .flight import Flight, Flights
 from .guard import Budget
+from .labels import Labels
 from .making import Facts, make_entry
 from .store import Store
 from .tier import Held
@@ -59,7 +59,7 @@ class Embedder:
         self,
         store: Store,
         policy: CachePolicy,
-        delivery: Delivery,
+        labels: Labels,
         flights: Flights,
         *,
         deadline: float,
@@ -68,7 +68,7 @@ class Embedder:
         """Arguments as the manager's."""
         self._store = store
         self._policy = policy
-        self._delivery = delivery
+        self._labels = labels
         self._flights = flights
         self._deadline = deadline
         self._flight_timeout = flight_timeout
@@ -87,7 +87,7 @@ class Embedder:
                 key = call.requests[0].key(control.sample)
                 raise CacheMissError(key, collection=control.collection, reason=reason)
             recordings = await call.send(range(len(call.requests)))
-            self._delivery.counters.bypassed += 1
+            self._labels.counters.bypassed += 1
             info = CacheInfo("bypass", reason=reason, items=len(recordings))
             bare: dict[int, _Parsed] = {}
             for index, recording in enumerate(recordings):
@@ -238,7 +238,7 @@ class Embedder:
         return found
 
     def _count(self, batch: _Batch, keys: Sequence[str]) -> None:
-        counters = self._delivery.counters
+        counters = self._labels.counters
         for key in keys:
             vector = batch.vectors[key]
             counters.hits += vector.tier is not None
@@ -251,7 +251,7 @@ class Embedder:
                 counters.spare(vector.held.entry.duration, vector.held.cost)
 
     async def _reject(self, collection: str, entries: Sequence[CacheEntry]) -> bool:
-        removed = [await self._delivery.reject(collection, entry) for entry in entries]
+        removed = [await self._labels.reject(collection, entry) for entry in entries]
         return any(removed)
 
 

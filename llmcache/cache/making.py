@@ -17,6 +17,7 @@ from ..errors import ProviderError
 from ..keys import KEY_VERSION, Request, components, has_secret_url
 from ..prices import priced
 from ..providers.base import Call
+from ..providers.failures import identified
 from ..types import (
     CacheEntry,
     CacheInfo,
@@ -29,9 +30,9 @@ from ..types import (
 from ..types._json import decimal_text
 from .admission import Freshness, freshness, refusal
 from .control import CachePolicy, Control
-from .delivery import Answer, Delivery
 from .flight import Flight, StreamFlight
 from .guard import Budget
+from .labels import Answer, Labels
 from .recording import Recorder, close, drain, parse_entry, play
 from .store import Store
 from .tier import Held
@@ -59,7 +60,7 @@ class Maker:
         self,
         store: Store,
         policy: CachePolicy,
-        delivery: Delivery,
+        labels: Labels,
         *,
         flight_timeout: float,
         older_keys: Sequence[Callable[[Request, int], str]],
@@ -67,7 +68,7 @@ class Maker:
         """Arguments as the manager's."""
         self._store = store
         self._policy = policy
-        self._delivery = delivery
+        self._labels = labels
         self._flight_timeout = flight_timeout
         self._older_keys = tuple(older_keys)
 
@@ -93,7 +94,8 @@ class Maker:
             recording = await call.send()
             duration = time.monotonic() - started
             flight.answered = True
-            result = call.dialect.parse(recording.body or b"")
+            with identified(recording):
+                result = call.dialect.parse(recording.body or b"")
             made = _Made(recording, result, duration)
             return await self._keep(call, control, key, made, budget, got.fence)
 
@@ -125,22 +127,23 @@ class Maker:
         recorder = Recorder(self._store.codec.max_bytes)
         started = time.monotonic()
         stream = call.stream()
-        try:
-            async for wire in stream:
-                recorder.add(wire)
-                flight.publish(decoder.feed(wire))
-                if decoder.terminal:
-                    await drain(stream)
-                    break
-        finally:
-            await close(stream)
-        result = decoder.finish()
+        with identified(stream):
+            try:
+                async for wire in stream:
+                    recorder.add(wire)
+                    flight.publish(decoder.feed(wire))
+                    if decoder.terminal:
+                        await drain(stream)
+                        break
+            finally:
+                await close(stream)
+            result = decoder.finish()
         flaw = None if decoder.is_whole else "no terminal marker of the stream or of a choice"
         if flaw and decoder.terminal and result.usage is None:
             flaw += ", or no usage because the call asked for none"
         if recorder.overflown:
             flaw = "the stream is larger than max_entry_bytes"
-        return _Made(recorder.recording(), result, time.monotonic() - started, flaw)
+        return _Made(recorder.recording(stream), result, time.monotonic() - started, flaw)
 
     def _turn(
         self, call: Call, control: Control, key: str, budget: Budget
@@ -182,7 +185,7 @@ class Maker:
         fence: int | None,
     ) -> Answer:
         """Store what admission lets in, and say what became of it."""
-        result, counters = await priced(made.result, call.dialect.provider), self._delivery.counters
+        result, counters = await priced(made.result, call.dialect.provider), self._labels.counters
         counters.misses += 1
         cost = None if result.usage is None else result.usage.total_cost
         reason = made.flaw or refusal(
@@ -215,7 +218,7 @@ class Maker:
             control.sample,
             stored=reason is None,
             reason=reason,
-            _reject=partial(self._delivery.reject, control.collection, entry),
+            _reject=partial(self._labels.reject, control.collection, entry),
         )
         return Answer(result, info, made.duration, cost)
 

@@ -41,12 +41,12 @@ from . import inspection
 from .admission import Freshness, freshness
 from .asked import NOTHING, Asked, Stored
 from .control import CachePolicy, Control
-from .delivery import Answer, Delivery, events_of
 from .embedding import Embedder
 from .flight import Flight, Flights, StreamFlight
 from .guard import Budget
+from .labels import Answer, Labels, events_of
 from .making import Maker
-from .recording import play
+from .recording import play, whole
 from .savings import CacheStats
 from .store import Store
 from .tier import Held
@@ -125,11 +125,11 @@ class CacheManager(Upkeep):
             background_timeout=background_timeout,
         )
         self._deadline = deadline
-        self._delivery = Delivery(self.store)
+        self._labels = Labels(self.store)
         self._maker = Maker(
             self.store,
             self.policy,
-            self._delivery,
+            self._labels,
             flight_timeout=flight_timeout,
             older_keys=older_keys,
         )
@@ -137,7 +137,7 @@ class CacheManager(Upkeep):
         self._embedder = Embedder(
             self.store,
             self.policy,
-            self._delivery,
+            self._labels,
             self._flights,
             deadline=deadline,
             flight_timeout=flight_timeout,
@@ -150,7 +150,7 @@ class CacheManager(Upkeep):
     @property
     def counters(self) -> CacheStats:
         """What this cache did so far in this process."""
-        return self._delivery.counters
+        return self._labels.counters
 
     async def complete(self, call: Call, control: Control) -> CompletionResult:
         """Return the answer to `call`, stored or fresh; `result.cache` says which.
@@ -164,15 +164,14 @@ class CacheManager(Upkeep):
         if reason is not None:
             _check_allowed(call, control, reason)
             _check_one(control, reason)
-            recording = await call.send()
-            result = call.dialect.parse(recording.body or b"")
-            return self._delivery.bypassed(await priced(result, call.dialect.provider), reason)
+            result = await whole(call)
+            return self._labels.bypassed(await priced(result, call.dialect.provider), reason)
         if control.samples is not None:
             return await self._samples(call, control, control.samples)
         key = call.request.key(control.sample)
         held = self.store.held(control.collection, key) if control.reads else None
         if held is not None and self._state(held, control) is Freshness.FRESH:
-            return self._delivery.hit(held, control, "memory")
+            return self._labels.hit(held, control, "memory")
         asked = Asked(call)
         budget = Budget(self._deadline, before_waiting=asked.own)
         stored = await self._stored(call, control, key, held, budget)
@@ -191,7 +190,7 @@ class CacheManager(Upkeep):
         except ProviderError as error:
             if stored.spare is None:
                 raise
-            return self._delivery.hit(
+            return self._labels.hit(
                 stored.spare, control, stored.tier, stale=True, reason=f"provider: {error}"
             )
 
@@ -213,7 +212,7 @@ class CacheManager(Upkeep):
                 if not joined or not flight.spares(error, call.credential):
                     raise
             else:
-                return self._delivery.landed(answer, control, joined=joined)
+                return self._labels.landed(answer, control, joined=joined)
 
     async def embed(self, call: EmbedCall, control: Control) -> EmbeddingResult:
         """Return a vector per input; only those that are not stored are sent.
@@ -235,7 +234,7 @@ class CacheManager(Upkeep):
         reason = _bypass_reason(call.request, control)
         if reason is not None:
             _check_allowed(call, control, reason)
-            events = self._delivery.live(call, reason)
+            events = self._labels.live(call, reason)
         else:
             events = self._stream(call, control)
         async with contextlib.aclosing(events):
@@ -276,7 +275,7 @@ class CacheManager(Upkeep):
                             continue
                         begun = True
                         yield event
-                result = self._delivery.landed(await flight.join(), control, joined=joined)
+                result = self._labels.landed(await flight.join(), control, joined=joined)
                 break
             except LLMCacheError as error:
                 if joined and not begun and flight.spares(error, call.credential):
@@ -285,7 +284,7 @@ class CacheManager(Upkeep):
                     if withheld is not None:
                         yield withheld
                     raise
-                result = self._delivery.hit(
+                result = self._labels.hit(
                     stored.spare, control, stored.tier, stale=True, reason=f"provider: {error}"
                 )
                 async for event in play(stored.spare.entry, call.dialect, result, control.replay):
@@ -338,7 +337,7 @@ class CacheManager(Upkeep):
         stale = stored.state is not Freshness.FRESH
         if stale:
             self._refresh(asked.own(), control, held.entry.key)
-        return self._delivery.hit(held, control, stored.tier, stale=stale)
+        return self._labels.hit(held, control, stored.tier, stale=stale)
 
     def _refresh(self, call: Call, control: Control, key: str) -> None:
         place = (control.collection, key)

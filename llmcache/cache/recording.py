@@ -8,10 +8,12 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 
 from ..options import Replay
 from ..providers.base import Call, Dialect
+from ..providers.failures import identified
+from ..providers.http import kept_headers
 from ..streaming.events import result_events
 from ..types import CacheEntry, CompletionResult, Recording, StreamEvent, StreamEventType, WireEvent
 
-__all__ = ["Recorder", "close", "drain", "live", "parse_entry", "play"]
+__all__ = ["Recorder", "close", "drain", "live", "parse_entry", "play", "whole"]
 
 # How many events are played before others get a turn on the loop.
 _BREATH = 256
@@ -40,8 +42,9 @@ class Recorder:
         else:
             self._events.append(event)
 
-    def recording(self, headers: tuple[tuple[str, str], ...] = ()) -> Recording:
-        """Return what was kept."""
+    def recording(self, stream: AsyncIterator[WireEvent]) -> Recording:
+        """Return what was kept of `stream`, with the headers worth keeping, where it has any."""
+        headers = kept_headers(dict(getattr(stream, "headers", None) or ()))
         return Recording(events=tuple(self._events), headers=headers)
 
 
@@ -109,20 +112,33 @@ async def drain(stream: AsyncIterator[WireEvent]) -> None:
         pass
 
 
+async def whole(call: Call) -> CompletionResult:
+    """Return the answer to a call that the cache takes no part in.
+
+    Raises:
+        ProviderError: the provider failed, or answered what is no answer.
+    """
+    recording = await call.send()
+    with identified(recording):
+        return call.dialect.parse(recording.body or b"")
+
+
 async def live(call: Call) -> AsyncGenerator[StreamEvent, None]:
     """Yield the events of a call that the cache takes no part in; the last is `DONE`."""
     decoder = call.dialect.decoder()
     stream = call.stream()
-    try:
-        async for wire in stream:
-            for event in decoder.feed(wire):
-                yield event
-            if decoder.terminal:
-                await drain(stream)
-                break
-    finally:
-        await close(stream)
-    yield StreamEvent(StreamEventType.DONE, decoder.finish())
+    with identified(stream):
+        try:
+            async for wire in stream:
+                for event in decoder.feed(wire):
+                    yield event
+                if decoder.terminal:
+                    await drain(stream)
+                    break
+        finally:
+            await close(stream)
+        result = decoder.finish()
+    yield StreamEvent(StreamEventType.DONE, result)
 
 
 async def close(stream: AsyncIterator[WireEvent]) -> None:

@@ -2,8 +2,8 @@
 
 One module per command or group of them (`inspect`, `show`, `explain`, `maintain`,
 `transfer`, `copy`, `up`, `demo` with its `scenes`), and what they share: `opening` (from a folder
-to a cache), `places` (other caches), `reading` (entries and their answers), `parsing` (sizes, durations,
-request files), `output` (tables and JSON).
+to a cache), `places` (other caches), `reading` (entries and their answers), `asking` (requests and
+who sends them), `parsing` (sizes, durations, request files), `output` (tables and JSON).
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ import typer
 from ..errors import ConfigurationError
 from ..settings import environment
 from . import output
+from .asking import ProviderName
 from .opening import AsJson
 from .scenes import Scene, Stage, scenes
 
@@ -27,14 +28,50 @@ _LATENCY: Final = 0.8
 _TOKEN_DELAY: Final = 0.02
 _REAL_CALLS: Final = 5
 _STAND_IN_MODEL: Final = "stand-in"
-_MODEL: Final = "gpt-5-nano"
-_EMBEDDING_MODEL: Final = "text-embedding-3-small"
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """Where a provider's own server is, which variables name another or a key, and who is asked."""
+
+    home: str
+    address: str
+    key: str | None
+    model: str
+    embedding_model: str
+
+    @property
+    def variables(self) -> str:
+        """The variables that name a server, in words."""
+        return f"{self.key} or {self.address}" if self.key else self.address
+
+
+_KINDS: Final = {
+    ProviderName.OPENAI: _Kind(
+        "https://api.openai.com/v1",
+        "OPENAI_BASE_URL",
+        "OPENAI_API_KEY",
+        "gpt-5-nano",
+        "text-embedding-3-small",
+    ),
+    ProviderName.ANTHROPIC: _Kind(
+        "https://api.anthropic.com",
+        "ANTHROPIC_BASE_URL",
+        "ANTHROPIC_API_KEY",
+        "claude-haiku-4-5",
+        "",
+    ),
+    ProviderName.OLLAMA: _Kind(
+        "http://127.0.0.1:11434", "OLLAMA_HOST", None, "qwen2.5:3b", "nomic-embed-text"
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class _Server:
-    """Who answers: `base_url` is `None` for OpenAI itself; `stand_in` for our own."""
+    """Who answers: `base_url` is `None` for the provider's own; `stand_in` for ours."""
 
+    asker: ProviderName
     base_url: str | None
     model: str
     embedding_model: str
@@ -43,22 +80,24 @@ class _Server:
     @property
     def shown(self) -> str:
         """The server's address without what could be a credential."""
-        parts = urlsplit(self.base_url or "https://api.openai.com/v1")
+        address = self.base_url or _KINDS[self.asker].home
+        parts = urlsplit(address if "://" in address else f"http://{address}")
         port = f":{parts.port}" if parts.port else ""
         return f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}"
 
 
 def demo(
     *,
+    provider: Annotated[ProviderName, typer.Option(help="Who asks.")] = ProviderName.OPENAI,
     base_url: Annotated[
-        str | None, typer.Option(help="A server to run against. [default: OPENAI_BASE_URL]")
+        str | None,
+        typer.Option(help="A server to run against. [default: the provider's variable]"),
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help=f"The server's model. [default: {_MODEL}]")
+        str | None, typer.Option(help="The server's model. [default: a small one]")
     ] = None,
     embedding_model: Annotated[
-        str | None,
-        typer.Option(help=f"The server's embedding model. [default: {_EMBEDDING_MODEL}]"),
+        str | None, typer.Option(help="The server's embedding model. [default: a small one]")
     ] = None,
     cache_dir: Annotated[
         Path | None,
@@ -71,15 +110,16 @@ def demo(
     A miss, a hit, a restart, a stream and its replay, a burst, a list half known.
 
     A stand-in on this machine answers, which costs nothing, unless OPENAI_API_KEY,
-    OPENAI_BASE_URL or --base-url names a server: then it makes a handful of real calls.
+    OPENAI_BASE_URL (ANTHROPIC_…, OLLAMA_HOST) or --base-url names a server: then it makes a
+    handful of real calls.
     Exits with 1 when the cache does something else than the demo claims.
     """
-    server = _server(base_url, model, embedding_model)
+    server = _server(provider, base_url, model, embedding_model)
     tell = output.note if as_json else output.put
     if server.stand_in:
         tell(
             "A stand-in on this machine answers, with made-up text at made-up prices, "
-            f"{_LATENCY} s after each call. (Set OPENAI_API_KEY or OPENAI_BASE_URL for a server.)"
+            f"{_LATENCY} s after each call. (Set {_KINDS[provider].variables} for a server.)"
         )
     else:
         tell(
@@ -99,27 +139,37 @@ def demo(
         raise typer.Exit(1)
 
 
-def _server(base_url: str | None, model: str | None, embedding_model: str | None) -> _Server:
+def _server(
+    provider: ProviderName, base_url: str | None, model: str | None, embedding_model: str | None
+) -> _Server:
     """Return who answers.
 
     Raises:
         ConfigurationError: a model was named and no server, or the address is none.
     """
-    address = base_url or environment("OPENAI_BASE_URL")
-    real = address is not None or environment("OPENAI_API_KEY") is not None
+    kind = _KINDS[provider]
+    address = base_url or environment(kind.address)
+    real = address is not None or (kind.key and environment(kind.key)) is not None
     if not real and (model or embedding_model):
-        msg = "a model needs a server: set OPENAI_API_KEY, OPENAI_BASE_URL or --base-url"
+        msg = f"a model needs a server: set {kind.variables}, or --base-url"
         raise ConfigurationError(msg)
     if not real:
-        return _Server(None, _STAND_IN_MODEL, _STAND_IN_MODEL, stand_in=True)
+        return _Server(provider, None, _STAND_IN_MODEL, _STAND_IN_MODEL, stand_in=True)
+    # Ollama's may be `host:port`, which its provider reads.
+    own = provider is ProviderName.OLLAMA and "://" not in (address or "")
     try:
-        valid = address is None or bool(urlsplit(address).hostname and urlsplit(address).port != 0)
+        valid = (
+            own
+            or address is None
+            or bool(urlsplit(address).hostname and urlsplit(address).port != 0)
+        )
     except ValueError:
         valid = False
     if not valid:
         msg = "the base URL is not an http or https URL"
         raise ConfigurationError(msg)
-    return _Server(address, model or _MODEL, embedding_model or _EMBEDDING_MODEL, stand_in=False)
+    models = model or kind.model, embedding_model or kind.embedding_model
+    return _Server(provider, address, *models, stand_in=False)
 
 
 @contextlib.contextmanager
@@ -156,8 +206,10 @@ async def _stage(server: _Server, folder: Path) -> AsyncGenerator[Stage, None]:
 
             made = DemoUpstream(latency=_LATENCY, token_delay=_TOKEN_DELAY)
             upstream = await stack.enter_async_context(made)
-            options["base_url"] = upstream.base_url
-        stage = Stage(options, server.embedding_model, upstream)
+            options["base_url"] = (
+                upstream.host if server.asker is ProviderName.OLLAMA else upstream.base_url
+            )
+        stage = Stage(server.asker, options, server.embedding_model, upstream)
         # A scene that fails leaves its provider open; closing twice is no harm.
         stack.push_async_callback(stage.restart)
         yield stage
@@ -210,6 +262,7 @@ def _document(
     server: _Server, cache_dir: Path | None, stage: Stage, played: list[Scene]
 ) -> dict[str, Any]:
     return {
+        "provider": server.asker,
         "server": {
             "stand_in": server.stand_in,
             "base_url": None if server.stand_in else server.shown,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from . import output
+from .asking import Kind, request_for
 from .inspect import unknown_collection
 from .opening import AsJson, CacheDir, with_cache
 from .parsing import request_of
@@ -24,9 +25,13 @@ __all__ = ["explain"]
 def explain(  # noqa: PLR0913 - a command's options
     request: Annotated[
         str | None,
-        typer.Argument(help='A JSON file with {"model": …, "messages": […], …}, or -.'),
+        typer.Argument(help='A JSON file with the body: {"model": …, "messages": […], …}, or -.'),
     ] = None,
     *,
+    kind: Annotated[
+        Kind | None,
+        typer.Option(help="The API it is for. [default: the one that it looks like]"),
+    ] = None,
     prompt: Annotated[
         str | None, typer.Option(metavar="TEXT", help="Instead of a file: what is asked.")
     ] = None,
@@ -35,7 +40,7 @@ def explain(  # noqa: PLR0913 - a command's options
     ] = None,
     base_url: Annotated[
         str | None,
-        typer.Option(help="The server asked. [default: OPENAI_BASE_URL, then OpenAI]"),
+        typer.Option(help="The server asked. [default: as the provider has it]"),
     ] = None,
     sample: Annotated[int, typer.Option(min=0, help="Which sample of the request.")] = 0,
     salt: Annotated[str | None, typer.Option(help="The salt that calls are made with.")] = None,
@@ -51,53 +56,46 @@ def explain(  # noqa: PLR0913 - a command's options
 
     Names the stored request that differs least, and the lines that differ.
     """
-    body = request_of(request, prompt, model)
+    asked, body = request_of(request, prompt, model, kind)
 
     async def work(manager: CacheManager) -> tuple[Explanation, str, bool]:
-        from ..providers.openai import OpenAIProvider  # noqa: PLC0415 - only this command needs it
+        from ..backends.base import check_collection  # noqa: PLC0415 - `--help` needs no cache
+        from ..cache import inspection  # noqa: PLC0415 - as above
 
-        rest = {name: value for name, value in body.items() if name not in {"model", "messages"}}
-        async with OpenAIProvider(
-            body["model"], base_url=base_url, tenant=tenant, cache=manager
-        ) as provider:
-            found = await provider.explain(
-                body["messages"],
-                extra_body=rest,
-                sample=sample,
-                salt=salt,
-                cache_collection=collection,
-            )
+        place = check_collection(collection or manager.collection)
+        request = await request_for(asked, body, manager, salt, base_url=base_url, tenant=tenant)
+        found = await inspection.explain(manager.store, place, request, sample)
         if not found.compared:
             await unknown_collection(manager, collection)
-        place = collection or manager.collection
         entry = await manager.entry(found.key, place) if found.stored else None
         until = None if entry is None else entry.expires_at
         return found, place, until is not None and until <= time.time()
 
     found, place, expired = with_cache(cache_dir, work, place=cache)
-    _put_explanation(found, place, _bypass(body), expired=expired, as_json=as_json)
+    about = {"kind": asked.value, "collection": place, "bypass": _bypass(asked, body)}
+    _put_explanation(found, about, expired=expired, as_json=as_json)
     if not found.stored:
         raise typer.Exit(1)
 
 
-def _bypass(body: Mapping[str, Any]) -> str | None:
+def _bypass(kind: Kind, body: Mapping[str, Any]) -> str | None:
     """Return why a call with this body passes the cache by, whatever is stored."""
     from ..keys.state import server_state  # noqa: PLC0415 - `--help` needs no keys
 
-    return server_state("chat", body)
+    return server_state(kind, body)
 
 
 def _put_explanation(
-    found: Explanation, collection: str, bypass: str | None, *, expired: bool, as_json: bool
+    found: Explanation, about: Mapping[str, str | None], *, expired: bool, as_json: bool
 ) -> None:
+    bypass = about["bypass"]
     if as_json:
         output.put_json(
             {
-                "collection": collection,
+                **about,
                 "key": found.key,
                 "stored": found.stored,
                 "expired": expired,
-                "bypass": bypass,
                 "nearest": found.nearest,
                 "differences": list(found.differences),
                 "compared": found.compared,
@@ -109,7 +107,8 @@ def _put_explanation(
     output.fields(
         {
             "key": found.key,
-            "collection": collection,
+            "kind": about["kind"],
+            "collection": about["collection"],
             "stored": state if found.stored else "no",
             "bypass": None if bypass is None else f"{bypass}: calls pass the cache by",
             "nearest": None if found.stored else found.nearest or "nothing to compare with",

@@ -14,6 +14,7 @@ from typing import Any, Final, TypeVar
 import typer
 
 from ..errors import InvalidRequestError
+from .asking import Kind, kind_of
 
 __all__ = ["option", "parse_duration", "parse_size", "read_request", "request_of"]
 
@@ -34,6 +35,7 @@ _SECONDS: Final[Mapping[str, int]] = {
     "d": 86_400,
     "w": 604_800,
 }
+_FIELDS: Final = frozenset(kind.field for kind in Kind)
 _SIZE: Final = re.compile(r"(\d{1,18}(?:\.\d{1,18})?)\s*([a-z]*)", re.ASCII | re.IGNORECASE)
 _SPAN: Final = re.compile(r"(\d{1,18}(?:\.\d{1,18})?)\s*([a-z]+)\s*", re.ASCII | re.IGNORECASE)
 
@@ -89,11 +91,11 @@ def option(name: str, text: str | None, parse: Callable[[str], T]) -> T | None:
         raise typer.BadParameter(str(error), param_hint=name) from None
 
 
-def read_request(source: str) -> dict[str, Any]:
-    """Return the request body in a JSON file, or on standard input for `-`.
+def read_request(source: str, kind: Kind | None = None) -> tuple[Kind, dict[str, Any]]:
+    """Return the request body in a JSON file, or on standard input for `-`, and its kind.
 
     Raises:
-        InvalidRequestError: not JSON, or not a chat request.
+        InvalidRequestError: not JSON, or not a request of `kind`, or of any.
         OSError: the file cannot be read.
     """
     place = "standard input" if source == "-" else source
@@ -104,16 +106,26 @@ def read_request(source: str) -> dict[str, Any]:
         raise InvalidRequestError(place, f"not JSON: {error}") from None
     except RecursionError:
         raise InvalidRequestError(place, "nested too deeply") from None
-    if not isinstance(body, dict) or "messages" not in body:
-        reason = 'a chat request is an object with "model" and "messages"'
+    if not isinstance(body, dict) or _FIELDS.isdisjoint(body):
+        reason = (
+            'a chat request is an object with "model" and "messages"; '
+            'others have "input" or "prompt"'
+        )
         raise InvalidRequestError(place, reason)
+    found = kind or kind_of(body)
+    if found.field not in body:
+        raise InvalidRequestError(place, f'a request of {found} has "{found.field}"')
     if not isinstance(body.get("model"), str) or not body["model"]:
         raise InvalidRequestError(place, '"model" must be a model\'s name')
-    return body
+    return found, body
 
 
-def request_of(source: str | None, prompt: str | None, model: str | None) -> dict[str, Any]:
+def request_of(
+    source: str | None, prompt: str | None, model: str | None, kind: Kind | None = None
+) -> tuple[Kind, dict[str, Any]]:
     """Return the request body in the file `source`, or the one that asks `model` for `prompt`.
+
+    With its kind, which for a prompt is a chat's unless told otherwise.
 
     Raises:
         typer.BadParameter: both are given, or neither in full.
@@ -123,8 +135,10 @@ def request_of(source: str | None, prompt: str | None, model: str | None) -> dic
         if prompt is not None or model is not None:
             msg = "a file says it all: leave out --prompt and --model"
             raise typer.BadParameter(msg, param_hint="REQUEST")
-        return read_request(source)
+        return read_request(source, kind)
     if not prompt or not model:
         msg = "give a file, or both --prompt and --model"
         raise typer.BadParameter(msg, param_hint="REQUEST")
-    return {"model": model, "messages": [{"role": "user", "content": prompt}]}
+    kind = kind or Kind.CHAT
+    turns = [{"role": "user", "content": prompt}]
+    return kind, {"model": model, kind.field: turns if kind.field == "messages" else prompt}

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..errors import ProviderError
 from ..types import CacheInfo, CompletionResult, EmbeddingResult, StreamEvent, StreamEventType
+from .asking import ProviderName, provider_class
 from .output import span_text
 
 if TYPE_CHECKING:
     from ..cache import CacheStats
-    from ..providers.openai import OpenAIProvider
+    from ..providers.cached import CachedProvider
     from ..testing.upstream import DemoUpstream
 
 __all__ = ["COLLECTION", "Scene", "Stage", "Totals", "scenes"]
@@ -75,20 +76,19 @@ class Stage:
     `salt` makes this run's requests its own: an earlier run's answers do not count.
     """
 
+    asker: ProviderName
     options: Mapping[str, Any]
     embedding_model: str
     upstream: DemoUpstream | None = None
     salt: str = field(default_factory=lambda: secrets.token_hex(8))
     totals: Totals = field(default_factory=Totals)
-    _provider: OpenAIProvider | None = None
+    _provider: CachedProvider | None = None
 
     @property
-    def provider(self) -> OpenAIProvider:
+    def provider(self) -> CachedProvider:
         """The provider that runs now."""
-        from ..providers.openai import OpenAIProvider  # noqa: PLC0415 - only the demo calls
-
         if self._provider is None:
-            self._provider = OpenAIProvider(**self.options)
+            self._provider = provider_class(self.asker)(**self.options)
         return self._provider
 
     @property
@@ -222,6 +222,9 @@ async def _embedded(stage: Stage) -> AsyncGenerator[Scene, None]:
     title = f"{_KNOWN} texts embedded"
     try:
         first, seconds, calls = await stage.measured(partial(embed, _TEXTS[:_KNOWN]))
+    except NotImplementedError:
+        yield Scene("embed", title, "", 0.0, 0, skipped="the API has no embeddings")
+        return
     except ProviderError as error:
         if stage.upstream is not None:
             raise

@@ -23,10 +23,11 @@ from .anthropic_body import (
     count_body,
     messages_body,
 )
-from .anthropic_messages import MessagesCall, MessagesDialect
+from .anthropic_messages import MessagesDialect
 from .anthropic_version import check_sampling, check_turns
 from .delivery import Delivery
-from .failures import snippet
+from .failures import identified, snippet
+from .http_call import HTTPCall
 from .http_provider import API, HTTPProvider, ProviderOptions, check_texts
 from .outgoing import lowered
 from .servers import server_origin
@@ -138,23 +139,24 @@ class AnthropicProvider(HTTPProvider):
         delivery = self._travel(self._counting, given)
         with delivery.redaction(body):
             reply = await delivery.post(body)
-            try:
-                count = orjson.loads(reply.body)["input_tokens"]
-            except (ValueError, LookupError, TypeError):
-                count = None
-            if type(count) is not int:
-                message = f"not a number of tokens: {snippet(reply.body)}"
-                raise InvalidResponseError(message, provider=self.name, status=reply.status)
+            with identified(reply):
+                try:
+                    count = orjson.loads(reply.body)["input_tokens"]
+                except (ValueError, LookupError, TypeError):
+                    count = None
+                if type(count) is not int:
+                    message = f"not a number of tokens: {snippet(reply.body)}"
+                    raise InvalidResponseError(message, provider=self.name, status=reply.status)
         return count
 
-    def _call(self, messages: MessageInput, options: Mapping[str, Any]) -> MessagesCall:
+    def _call(self, messages: MessageInput, options: Mapping[str, Any]) -> HTTPCall:
         options = self._with_betas(options)
         body = self._body(messages, options)
         request = self._request("messages", self._endpoint, body, options)
         version = request.api.get(_VERSION)
         check_sampling(body, version)
         check_turns(body, version, messages)
-        return MessagesCall(request, self._dialect, self._travel(self._messages, options))
+        return HTTPCall(request, self._dialect, self._travel(self._messages, options))
 
     def _body(self, messages: MessageInput, options: Mapping[str, Any]) -> dict[str, Json]:
         model = self._model(options)

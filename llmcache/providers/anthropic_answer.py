@@ -9,8 +9,7 @@ from typing import Any, Final
 from ..errors import InvalidResponseError
 from ..types import CompletionResult, Native, ToolCall
 from ..types._json import Json
-from .failures import embedded_error, error_from_json, snippet
-from .openai_chat_answer import MALFORMED
+from .failures import MALFORMED, embedded_error, error_from_json, snippet
 from .usage import parse_usage
 
 __all__ = ["KIND", "as_text", "input_text", "parse_message", "refusal_text"]

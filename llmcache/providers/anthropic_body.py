@@ -11,7 +11,7 @@ from ..types import MessageInput
 from ..types._json import Json
 from .anthropic_format import wire_output_format
 from .anthropic_turns import wire_conversation
-from .openai_chat import wire_tool
+from .tools import wire_tool
 
 __all__ = ["DEFAULT_MAX_TOKENS", "MESSAGES_FIELDS", "count_body", "messages_body"]
 

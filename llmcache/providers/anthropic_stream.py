@@ -18,8 +18,7 @@ from ..types import CompletionResult, StreamEvent, StreamEventType, WireEvent
 from ..types._json import Json
 from .anthropic_answer import KIND, parse_message, refusal_text
 from .anthropic_block import StreamedBlock
-from .failures import embedded_error, error_from_json, snippet
-from .openai_chat_answer import MALFORMED
+from .failures import MALFORMED, embedded_error, error_from_json, snippet
 from .usage import parse_usage
 
 __all__ = ["MessageStreamDecoder"]

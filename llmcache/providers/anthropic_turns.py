@@ -29,8 +29,8 @@ from ..types import (
 from ..types._json import Json, thaw
 from .anthropic_answer import KIND
 from .anthropic_parts import wire_block
-from .openai_chat_answer import tool_calls
 from .tool_ids import ANTHROPIC_IDS, with_ids
+from .tools import tool_calls
 from .turns import neutral
 
 __all__ = ["wire_conversation"]

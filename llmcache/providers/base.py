@@ -133,6 +133,9 @@ class Call(Protocol):
     def stream(self) -> AsyncGenerator[WireEvent, None]:
         """Yield the answer's events as they arrive; closing the iterator closes the connection.
 
+        An iterator that has `headers`, a mapping with names in lower case, gives errors
+        their request id, and the answer that is stored those that tell something of it.
+
         Raises:
             ProviderError: while connecting after the configured attempts, later at once.
         """

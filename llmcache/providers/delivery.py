@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from ..errors import ProviderError
@@ -14,6 +14,7 @@ from ..stats import CallStats
 from ..timeouts import Timeouts
 from ..types import Recording
 from ..types._json import Json
+from .failures import NAMING_HEADERS
 from .http import HTTPReply, HTTPStream, HTTPTransport
 from .redaction import Redaction
 from .retry import Retry
@@ -51,6 +52,7 @@ class Delivery:
         reply = await self.transport.post(
             self.url, body, retry=self._tries(), headers=self.headers, timeout=self.timeout
         )
+        reply = replace(reply, headers=self._discreet(reply.headers))
         if self.stats is not None:
             self.stats.record_response(reply.headers)
         return reply
@@ -60,9 +62,23 @@ class Delivery:
         stream = await self.transport.stream(
             self.url, body, retry=self._tries(), headers=self.headers, timeout=self.timeout
         )
+        stream.headers = self._discreet(stream.headers)
         if self.stats is not None:
             self.stats.record_response(stream.headers)
         return stream
+
+    def _discreet(self, headers: Mapping[str, str]) -> Mapping[str, str]:
+        """Return a response's headers without a request id that repeats a credential: ids are kept."""
+        names = [name for name in NAMING_HEADERS if name in headers]
+        if not names:
+            return headers
+        redaction = self.redaction({})
+        hidden = {
+            name
+            for name in names
+            if redaction.applies_to(Recording(headers=((name, headers[name]),)))
+        }
+        return {n: v for n, v in headers.items() if n.lower() not in hidden} if hidden else headers
 
     def _tries(self) -> Retry:
         if self.stats is None:

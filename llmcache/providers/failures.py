@@ -12,7 +12,8 @@ import email.utils
 import math
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -37,13 +38,26 @@ from ..errors import (
 from ..types._json import Json
 
 __all__ = [
+    "MALFORMED",
+    "NAMING_HEADERS",
     "embedded_error",
     "error_from_json",
     "error_from_response",
+    "identified",
     "request_id",
     "retry_after",
     "snippet",
 ]
+
+MALFORMED: Final = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,  # orjson reads what is nested deeper than Python's stack
+    TypeError,
+    ValueError,
+)
+"""What reading JSON of a wrong shape raises."""
 
 _BY_STATUS: Final[Mapping[int, type[ProviderError]]] = {
     401: AuthenticationError,
@@ -120,7 +134,8 @@ _CLIENT_ERRORS: Final = 400
 _RETRY_INFO: Final = "type.googleapis.com/google.rpc.RetryInfo"
 _ERROR_STATUS: Final = re.compile(r"[45][0-9][0-9]")
 _SNIPPET: Final = 300
-_REQUEST_ID: Final = ("x-request-id", "request-id", "apim-request-id", "cf-ray")
+NAMING_HEADERS: Final = ("x-request-id", "request-id", "apim-request-id", "cf-ray")
+"""Where servers name a request; the first that is there counts."""
 
 
 def error_from_response(
@@ -274,9 +289,24 @@ def _stated_wait(error: Mapping[str, Any]) -> float | None:
     return None
 
 
+@contextmanager
+def identified(answer: object) -> Generator[None, None, None]:
+    """Let errors found in an answer leave with its request id, unless they bring one.
+
+    `answer` is whatever may have the response's `headers`, if only when it fails: a
+    response, a stream of events, a recording.
+    """
+    try:
+        yield
+    except ProviderError as error:
+        if error.request_id is None:
+            error.request_id = request_id(dict(getattr(answer, "headers", None) or ()))
+        raise
+
+
 def request_id(headers: Mapping[str, str]) -> str | None:
     """Return the server's name for a request."""
-    return next((headers[name] for name in _REQUEST_ID if name in headers), None)
+    return next((headers[name] for name in NAMING_HEADERS if name in headers), None)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

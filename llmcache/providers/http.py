@@ -29,7 +29,7 @@ from ..errors import (
 from ..timeouts import Timeouts
 from ..types._json import Json
 from .connections import Connections, Pool, loop_connections
-from .failures import embedded_error, error_from_json, error_from_response
+from .failures import embedded_error, error_from_json, error_from_response, request_id, snippet
 from .outgoing import check_headers, encode_body
 from .redirects import send
 from .retry import Retry
@@ -40,6 +40,8 @@ T = TypeVar("T")
 
 # The time-out of an httpx client whose maker said nothing: far too short for a model.
 _HTTPX_TIMEOUT: Final = 5.0
+# Where an error begins that is the whole of a body.
+_START: Final = 4096
 _MAX_ERROR_BODY: Final = 2**20
 # Headers that say something about the answer, and nothing about the account.
 _KEPT_HEADERS: Final = ("x-request-id", "request-id", "apim-request-id", "openai-processing-ms")
@@ -150,8 +152,7 @@ class HTTPTransport:
         async def attempt() -> HTTPReply:
             async with self._opened(url, content, sent, timeout) as response:
                 reply = await self._read(response)
-            if b'"error"' in reply.body[:4096]:
-                self._raise_embedded(reply)
+            self._raise_embedded(reply)
             return reply
 
         return await self._attempts(attempt, retry)
@@ -324,6 +325,13 @@ class HTTPTransport:
         return body
 
     def _raise_embedded(self, reply: HTTPReply) -> None:
+        if reply.body[:_START].lstrip()[:1] == b"<":  # a proxy's page
+            message, name = f"not JSON: {snippet(reply.body)}", request_id(reply.headers)
+            raise InvalidResponseError(
+                message, provider=self.provider, status=reply.status, request_id=name
+            )
+        if b'"error"' not in reply.body[:_START]:
+            return
         try:
             data = orjson.loads(reply.body)
         except orjson.JSONDecodeError:

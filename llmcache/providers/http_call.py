@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from ..keys import Request
-from ..types import Recording, WireEvent
+from ..types import Recording
 from ..types._json import FrozenDict, Json
 from .base import Dialect
 from .delivery import Delivery
 from .redaction import DiscreetDialect, Redaction
-from .wire_events import streamed
+from .wire_events import EventStream
 
 __all__ = ["Framing", "HTTPCall"]
 
 _STREAM: Final = FrozenDict({"stream": True})
+_DELIVERY: Final = frozenset({"stream", "stream_options"})
 
 
 class Framing(NamedTuple):
@@ -30,21 +30,30 @@ class Framing(NamedTuple):
     streamed: Mapping[str, Json] = _STREAM
     lines: bool = False
 
+    def whole_body(self, body: Mapping[str, Json]) -> dict[str, Json]:
+        """Return what asks for `body`'s answer in one piece, whatever `body` says of streams."""
+        asked = {name: value for name, value in body.items() if name not in _DELIVERY}
+        return {**asked, **self.whole}
+
+    def stream_body(self, body: Mapping[str, Json]) -> dict[str, Json]:
+        """Return what asks for `body`'s answer as a stream.
+
+        Raises:
+            InvalidRequestError: what `body` says of streams cannot be sent.
+        """
+        return {**body, **self.streamed}
+
 
 _USUAL: Final = Framing()
 
 
 class HTTPCall(NamedTuple):
-    """A completion: `request.body`, and the fields of `framing`, posted as `delivery` says.
-
-    `streaming` is where streams are asked for, where that is another place.
-    """
+    """A completion: `request.body`, asked for as `framing` says, posted as `delivery` does."""
 
     request: Request
     spoken: Dialect
     delivery: Delivery
     framing: Framing = _USUAL
-    streaming: Delivery | None = None
 
     @property
     def dialect(self) -> DiscreetDialect:
@@ -66,18 +75,18 @@ class HTTPCall(NamedTuple):
     async def send(self) -> Recording:
         """Return the complete answer."""
         with self._redaction():
-            reply = await self.delivery.post({**self.request.body, **self.framing.whole})
+            reply = await self.delivery.post(self.framing.whole_body(self.request.body))
         return Recording(body=reply.body, headers=reply.kept_headers, status=reply.status)
 
-    async def stream(self) -> AsyncGenerator[WireEvent, None]:
-        """Yield the answer's events as they arrive, with the seconds since the request was sent."""
-        delivery = self.streaming or self.delivery
-        body = {**self.request.body, **self.framing.streamed}
-        provider, lines = self.spoken.provider, self.framing.lines
-        events = streamed(delivery, body, self.request.body, provider, lines=lines)
-        async with aclosing(events):
-            async for event in events:
-                yield event
+    def stream(self) -> EventStream:
+        """Return the answer's events as they arrive, with the seconds since the request was sent.
+
+        Raises:
+            InvalidRequestError: as `Framing.stream_body`.
+        """
+        asked, framing = self.request.body, self.framing
+        body, provider = framing.stream_body(asked), self.spoken.provider
+        return EventStream(self.delivery, body, asked, provider, lines=framing.lines)
 
     def _redaction(self) -> Redaction:
         return self.delivery.redaction(self.request.body)

@@ -9,6 +9,7 @@ drift apart.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import orjson
 
@@ -16,28 +17,32 @@ from ..errors import InvalidResponseError, StreamInterruptedError
 from ..types import CompletionResult, StreamEvent, WireEvent
 from ..types._json import Json
 from .base import StreamDecoder
-from .failures import embedded_error, error_from_json, snippet
-from .openai_chat_answer import MALFORMED
+from .failures import MALFORMED, embedded_error, error_from_json, snippet
 
-__all__ = ["JSONDialect", "JSONStreamDecoder"]
+__all__ = ["JSONDialect", "JSONReader", "JSONStreamDecoder"]
 
 
-class JSONDialect(ABC):
-    """Understands the answers of one API; subclasses say what one means."""
+class JSONReader(ABC):
+    """Reads the bodies of one API's answers; subclasses say what their JSON means."""
 
     kind: str
     """The request kind: a name in `llmcache.keys.TABLES`, or a new one, which has no key rules."""
+    _loads: Callable[[bytes], Json] = staticmethod(orjson.loads)
 
-    def __init__(self, provider: str) -> None:
-        """`provider` names the server in errors and price look-ups."""
+    def __init__(self, provider: str, origin: str | None = None) -> None:
+        """`provider` names the server in errors and price look-ups.
+
+        `origin` is the server whose words the answers have (`Native`); `provider` unless told.
+        """
         self.provider = provider
+        self.origin = origin or provider
 
     @abstractmethod
-    def answer(self, data: Json, raw: bytes) -> CompletionResult:
-        """Return what a response's JSON says; `raw` is its text.
+    def read(self, data: Json, raw: bytes) -> CompletionResult:
+        """Return the answer that `data` is; `raw` is its JSON text.
 
-        Whatever reading JSON of a wrong shape raises (`KeyError`, `TypeError`, …) says
-        that this is no answer.
+        Raises:
+            ProviderError: it is an error, or not this API's answer.
         """
 
     @abstractmethod
@@ -51,18 +56,26 @@ class JSONDialect(ABC):
             ProviderError: the body is an error, or not this API's answer.
         """
         try:
-            data = orjson.loads(body)
-        except orjson.JSONDecodeError:
+            data = self._loads(body)
+        except (ValueError, RecursionError):
             message = f"not JSON: {snippet(body) or 'empty body'}"
             raise InvalidResponseError(message, provider=self.provider, status=200) from None
         return self.read(data, body)
 
-    def read(self, data: Json, raw: bytes) -> CompletionResult:
-        """Return the answer that `data` is; `raw` is its JSON text.
 
-        Raises:
-            ProviderError: as `parse`.
+class JSONDialect(JSONReader):
+    """Understands the answers of one API; subclasses say what one means."""
+
+    @abstractmethod
+    def answer(self, data: Json, raw: bytes) -> CompletionResult:
+        """Return what a response's JSON says; `raw` is its text.
+
+        Whatever reading JSON of a wrong shape raises (`KeyError`, `TypeError`, …) says
+        that this is no answer.
         """
+
+    def read(self, data: Json, raw: bytes) -> CompletionResult:
+        """Return the answer that `data` is; see `JSONReader.read`."""
         if embedded_error(data):
             raise error_from_json(self.provider, data, 200)
         try:

@@ -17,6 +17,8 @@ from ..types import CompletionResult, MessageInput, StreamEvent
 from ..types._json import FrozenDict, Json
 from .base import Call, CallT, EmbedCall
 from .delivery import Delivery
+from .embedding_call import EmbeddingCall
+from .failures import identified
 from .http_call import Framing, HTTPCall
 from .http_provider import API, HTTPProvider, ProviderOptions, check_texts
 from .ollama_answer import CHAT, GENERATE, OllamaDialect, ollama_vectors
@@ -32,7 +34,6 @@ from .ollama_request import (
     generate_body,
     tagged,
 )
-from .openai_call import EmbeddingCall
 from .retry import Retry
 
 __all__ = ["OllamaProvider"]
@@ -178,7 +179,9 @@ class OllamaProvider(HTTPProvider):
         if verbose:
             body["verbose"] = True
         with place.redaction(body):
-            shown: dict[str, Json] = json_of((await place.post(body)).body, self.name)
+            reply = await place.post(body)
+            with identified(reply):
+                shown: dict[str, Json] = json_of(reply.body, self.name)
         return shown
 
     def pull_model(self, model: str | None = None, *, insecure: bool = False) -> ModelPull:

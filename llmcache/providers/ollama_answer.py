@@ -24,11 +24,10 @@ from ..types import (
     Usage,
 )
 from ..types._json import FrozenDict, Json, freeze
-from .failures import snippet
+from .failures import MALFORMED, snippet
 from .growing_text import GrowingText
 from .http import HTTPReply
 from .json_dialect import JSONDialect, JSONStreamDecoder
-from .openai_chat_answer import MALFORMED
 from .openai_embeddings import recorded
 from .usage import parse_usage
 

@@ -15,12 +15,11 @@ from ..errors import InvalidResponseError, ProviderError, StreamInterruptedError
 from ..timeouts import Timeouts
 from ..types._json import Json
 from .delivery import Delivery
-from .failures import embedded_error, error_from_json, snippet
+from .failures import MALFORMED, embedded_error, error_from_json, identified, snippet
 from .http import HTTPReply
 from .ollama_request import tagged
-from .openai_chat_answer import MALFORMED
 from .retry import Retry
-from .wire_events import streamed
+from .wire_events import EventStream
 
 __all__ = ["Digests", "ModelPull", "PullProgress", "installed", "json_of"]
 
@@ -86,9 +85,9 @@ class ModelPull:
         provider = self._delivery.transport.provider
         step: PullProgress | None = None
         body = {**self._body, "stream": True}
-        events = streamed(self._delivery, body, self._body, provider, lines=True)
+        events = EventStream(self._delivery, body, self._body, provider, lines=True)
         # Also of what a line says: a server may repeat the key that it was sent.
-        with self._delivery.redaction(self._body):
+        with self._delivery.redaction(self._body), identified(events):
             async with aclosing(events):
                 async for event in events:
                     step = _step(json_of(event.data, provider), event.data, provider)
@@ -140,12 +139,13 @@ def installed(reply: HTTPReply, provider: str) -> dict[str, str | None]:
     Raises:
         ProviderError: the reply is no list of models.
     """
-    data = json_of(reply.body, provider)
-    try:
-        return {_name(model): model.get("digest") or None for model in data["models"] or ()}
-    except MALFORMED as error:
-        message = f"no list of models ({error}): {snippet(reply.body)}"
-        raise InvalidResponseError(message, provider=provider, status=reply.status) from error
+    with identified(reply):
+        data = json_of(reply.body, provider)
+        try:
+            return {_name(model): model.get("digest") or None for model in data["models"] or ()}
+        except MALFORMED as error:
+            message = f"no list of models ({error}): {snippet(reply.body)}"
+            raise InvalidResponseError(message, provider=provider, status=reply.status) from error
 
 
 def _name(model: Mapping[str, Any]) -> str:

@@ -19,8 +19,8 @@ from ..options import (
 from ..types import MessageInput
 from ..types._json import Json
 from .ollama_messages import ollama_messages, wire_images
-from .openai_chat import wire_tool
 from .openai_embeddings import embedding_inputs
+from .tools import wire_tool
 
 __all__ = [
     "CHAT_FIELDS",

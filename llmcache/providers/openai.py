@@ -16,8 +16,10 @@ from ..types import CompletionResult, MessageInput
 from ..types._json import Json
 from .base import Call
 from .delivery import Delivery
+from .embedding_call import EmbeddingCall
+from .http_call import HTTPCall
 from .http_provider import API, HTTPProvider, ProviderOptions, check_texts
-from .openai_call import CompletionCall, EmbeddingCall
+from .openai_call import CHAT_FRAMING, UNASKED_FRAMING
 from .openai_chat import CHAT_OPTIONS, ChatDialect, chat_body
 from .openai_chat_messages import ChatServer
 from .openai_embeddings import EMBEDDING_OPTIONS, embedding_body, embedding_inputs
@@ -82,7 +84,7 @@ class OpenAIProvider(HTTPProvider):
         self._native = host == _NATIVE_HOST or host.endswith(AZURE_SUFFIX)
         deployment = _DEPLOYMENT.search(url) if host.endswith(AZURE_SUFFIX) else None
         self._deployment = deployment and deployment[1]
-        self._asks_usage = not gives_usage(host)
+        self._framing = UNASKED_FRAMING if gives_usage(host) else CHAT_FRAMING
         name = server_name(host)
         origin = server_origin(url)
         self._dialect = ChatDialect(name, origin=origin)
@@ -116,7 +118,7 @@ class OpenAIProvider(HTTPProvider):
             found |= scope or {"scope": ""}  # an empty header undoes what the provider has
         return found
 
-    def _call(self, messages: MessageInput, options: Mapping[str, Any]) -> CompletionCall:
+    def _call(self, messages: MessageInput, options: Mapping[str, Any]) -> HTTPCall:
         chosen = options.get("use_responses_api")
         if chosen is not None:
             check_switch("use_responses_api", chosen)
@@ -137,15 +139,13 @@ class OpenAIProvider(HTTPProvider):
         dialect, travel = self._dialect, self._travel(self._chat, options)
         if "n" in body or "stream_options" in body:
             dialect = _expecting(body, dialect)
-        return CompletionCall(request, dialect, travel, self._asks_usage)
+        return HTTPCall(request, dialect, travel, self._framing)
 
-    def _responses_call(self, messages: MessageInput, options: Mapping[str, Any]) -> CompletionCall:
+    def _responses_call(self, messages: MessageInput, options: Mapping[str, Any]) -> HTTPCall:
         model = self._model(options)
         body = responses_body(model, messages, options, self._responses_server)
         request = self._request("responses", self._responses_endpoint, body, options)
-        return CompletionCall(
-            request, self._responses_dialect, self._travel(self._responses, options)
-        )
+        return HTTPCall(request, self._responses_dialect, self._travel(self._responses, options))
 
     def _delivered(self, call: Call, result: CompletionResult) -> CompletionResult:
         if call.request.kind != "responses":

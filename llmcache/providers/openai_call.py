@@ -1,76 +1,30 @@
-"""One request to OpenAI or a compatible server, ready to be sent."""
+"""How OpenAI and compatible servers are asked for a chat completion."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import aclosing
-from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any, Final
 
-from ..keys import Request
 from ..options import checked_object
-from ..types import Recording, Usage, WireEvent
-from ..types._json import Json, thaw
-from .base import Dialect
-from .delivery import Delivery
-from .http import HTTPReply
-from .openai_chat import ChatDialect
-from .openai_embeddings import parse_vector, vector_recordings
-from .redaction import DiscreetDialect, Redaction
-from .wire_events import streamed
+from ..types._json import FrozenDict, Json
+from .http_call import Framing
 
-__all__ = ["CompletionCall", "EmbeddingCall"]
+__all__ = ["CHAT_FRAMING", "UNASKED_FRAMING", "ChatFraming"]
 
 
-class CompletionCall(NamedTuple):
-    """A chat completion, or a response. Its delivery fields are no part of the request."""
+class ChatFraming(Framing):
+    """As other streams are asked for, and with the usage at their end where `streamed` has that."""
 
-    request: Request
-    spoken: Dialect
-    delivery: Delivery
-    asks_usage: bool = True
-    """Whether a stream must be asked for its usage."""
+    __slots__ = ()
 
-    @property
-    def dialect(self) -> DiscreetDialect:
-        """Who understands the answer, and repeats no credential of this call."""
-        return DiscreetDialect(self.spoken, self._redaction)
-
-    def credential(self) -> bytes:
-        """Return a digest of what the call is made with; of use in this process only."""
-        return self.delivery.credential()
-
-    def is_given_away_by(self, recording: Recording) -> bool:
-        """Return whether an answer repeats a credential of the call."""
-        return self.delivery.is_given_away_by(recording, self.request.body)
-
-    def snapshot(self) -> CompletionCall:
-        """Return the same call with a request that nobody else can change."""
-        return self._replace(request=self.request.snapshot())
-
-    async def send(self) -> Recording:
-        """Return the complete answer."""
-        body = {k: v for k, v in self.request.body.items() if k not in {"stream", "stream_options"}}
-        with self._redaction():
-            reply = await self.delivery.post(body)
-        return Recording(body=reply.body, headers=reply.kept_headers, status=reply.status)
-
-    async def stream(self) -> AsyncGenerator[WireEvent, None]:
-        """Yield the answer's events as they arrive, with the seconds since the request was sent."""
-        body: dict[str, Json] = {**self.request.body, "stream": True}
-        if self.spoken.kind == ChatDialect.kind:
-            stated = checked_object("stream_options", body.pop("stream_options", None) or {})
-            options = _stream_options(stated, asks_usage=self.asks_usage)
-            if options:
-                body["stream_options"] = options
-        async with aclosing(
-            streamed(self.delivery, body, self.request.body, self.spoken.provider)
-        ) as events:
-            async for event in events:
-                yield event
-
-    def _redaction(self) -> Redaction:
-        return self.delivery.redaction(self.request.body)
+    def stream_body(self, body: Mapping[str, Json]) -> dict[str, Json]:
+        """Return what asks for `body`'s answer as a stream; see `Framing.stream_body`."""
+        sent = {**body, "stream": True}
+        stated = checked_object("stream_options", sent.pop("stream_options", None) or {})
+        options = _stream_options(stated, asks_usage="stream_options" in self.streamed)
+        if options:
+            sent["stream_options"] = options
+        return sent
 
 
 def _stream_options(stated: Mapping[str, Any], *, asks_usage: bool) -> dict[str, Json]:
@@ -86,39 +40,8 @@ def _stream_options(stated: Mapping[str, Any], *, asks_usage: bool) -> dict[str,
     return options
 
 
-@dataclass(frozen=True, slots=True)
-class EmbeddingCall:
-    """A list of inputs to embed, or a single one, which is sent as such.
-
-    `body` is the wire body without its inputs; `read` finds the vectors in a response.
-    """
-
-    requests: Sequence[Request]
-    inputs: Sequence[Json]
-    is_single: bool
-    body: Mapping[str, Any]
-    provider: str
-    delivery: Delivery
-    read: Callable[[HTTPReply, Sequence[Json], str], list[Recording]] = vector_recordings
-
-    def credential(self) -> bytes:
-        """Return a digest of what the call is made with; of use in this process only."""
-        return self.delivery.credential()
-
-    def snapshot(self) -> EmbeddingCall:
-        """Return the same call with inputs that nobody else can change."""
-        requests = [request.snapshot() for request in self.requests]
-        inputs = [request.body["input"] for request in requests]
-        return replace(self, requests=requests, inputs=inputs, body=thaw(self.body))
-
-    async def send(self, indices: Sequence[int]) -> list[Recording]:
-        """Return a recording per input at `indices`, from one request."""
-        inputs = [self.inputs[index] for index in indices]
-        body = {**self.body, "input": inputs[0] if self.is_single else inputs}
-        with self.delivery.redaction(self.body):
-            reply = await self.delivery.post(body)
-            return self.read(reply, inputs, self.provider)
-
-    def parse(self, recording: Recording) -> tuple[tuple[float, ...], Usage | None, str | None]:
-        """Return the vector, its share of the usage, and the model that made it."""
-        return parse_vector(recording.body or b"", self.provider)
+CHAT_FRAMING: Final = ChatFraming(
+    streamed=FrozenDict({"stream": True, "stream_options": FrozenDict({"include_usage": True})})
+)
+UNASKED_FRAMING: Final = ChatFraming()
+"""Of servers that give the usage unasked, or know nothing of the question."""

@@ -10,17 +10,16 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-import orjson
-
-from ..errors import InvalidRequestError, InvalidResponseError
+from ..errors import InvalidRequestError
 from ..options import CALL_FIELDS, checked_object
 from ..types import CompletionResult, MessageInput
 from ..types._json import Json
-from .failures import snippet
+from .json_dialect import JSONReader
 from .openai_chat_answer import KIND, mark_of, parse_completion
 from .openai_chat_format import wire_response_format
 from .openai_chat_messages import ANYWHERE, ChatServer, chat_messages, wire_messages
 from .openai_chat_stream import ChatStreamDecoder
+from .tools import wire_tool
 
 __all__ = ["CHAT_FIELDS", "CHAT_OPTIONS", "ChatDialect", "chat_body", "wire_messages"]
 
@@ -89,39 +88,6 @@ def _wire_tools(tools: object) -> list[Json]:
     return [wire_tool(tool, f"tools[{i}]") for i, tool in enumerate(tools)]
 
 
-def wire_tool(tool: object, path: str) -> Json:
-    """Return a tool in the wire's shape: `{"type": "function", "function": {…}}`.
-
-    Takes that shape, with or without its `type` (Mistral's SDK leaves it out), the
-    flat one (`name`, `description`, `parameters`), or an object with these attributes.
-    Tools of another type go as they are.
-
-    Raises:
-        InvalidRequestError: none of these.
-    """
-    if isinstance(tool, Mapping):
-        is_nested = isinstance(tool.get("function"), Mapping)
-        is_other = isinstance(tool.get("type"), str) and tool["type"] != "function"
-        if is_nested or is_other:
-            return dict(tool)
-        if isinstance(tool.get("name"), str):
-            return _function({key: value for key, value in tool.items() if key != "type"})
-        raise InvalidRequestError(path, "a tool needs a `function`, or a `name` and `parameters`")
-    name = getattr(tool, "name", None)
-    if not isinstance(name, str):
-        reason = (
-            "a tool is a dict with `name`, `description` and `parameters` (a JSON Schema), or an "
-            f"object with these attributes, not a {type(tool).__name__}"
-        )
-        raise InvalidRequestError(path, reason)
-    function: dict[str, Json] = {"name": name}
-    for field in ("description", "parameters", "strict"):
-        value = getattr(tool, field, None)
-        if value is not None:
-            function[field] = value
-    return _function(function)
-
-
 def _function(function: dict[str, Json]) -> Json:
     return {"type": "function", "function": function}
 
@@ -138,7 +104,7 @@ def _tool_choice(choice: object) -> Json:
     )
 
 
-class ChatDialect:
+class ChatDialect(JSONReader):
     """Understands chat completions, whole and streamed."""
 
     kind = KIND
@@ -157,24 +123,14 @@ class ChatDialect:
         neither is one without its usage. `origin` is the server whose words the answers
         have (`Native`); `provider` unless told.
         """
-        self.provider = provider
-        self.origin = origin or provider
+        super().__init__(provider, origin)
         self._choices = choices
         self._needs_usage = needs_usage
         self._mark = mark_of(self.origin)
 
-    def parse(self, body: bytes) -> CompletionResult:
-        """Return the answer in a response body.
-
-        Raises:
-            ProviderError: the body is an error, or not a chat completion.
-        """
-        try:
-            data = orjson.loads(body)
-        except orjson.JSONDecodeError:
-            message = f"not JSON: {snippet(body) or 'empty body'}"
-            raise InvalidResponseError(message, provider=self.provider, status=200) from None
-        return parse_completion(data, body, self.provider, self._mark)
+    def read(self, data: Json, raw: bytes) -> CompletionResult:
+        """Return the answer that a chat completion is; see `JSONReader.read`."""
+        return parse_completion(data, raw, self.provider, self._mark)
 
     def decoder(self) -> ChatStreamDecoder:
         """Return a decoder for one stream."""

@@ -13,24 +13,15 @@ import orjson
 from ..errors import InvalidResponseError
 from ..types import Choice, CompletionResult, Message, Native, Role, ToolCall
 from ..types._json import FrozenDict, Json, freeze
-from .failures import embedded_error, error_from_json, snippet
+from .failures import MALFORMED, embedded_error, error_from_json, snippet
 from .tool_ids import OPENAI_IDS
+from .tools import tool_calls
 from .usage import parse_usage
 
-__all__ = ["KIND", "MALFORMED", "mark_of", "named_calls", "parse_completion", "tool_calls"]
+__all__ = ["KIND", "mark_of", "named_calls", "parse_completion"]
 
 KIND: Final = "chat"
 """The request kind of chat completions, and the name of their native turns."""
-
-MALFORMED: Final = (
-    ArithmeticError,
-    AttributeError,
-    LookupError,
-    RecursionError,  # orjson reads what is nested deeper than Python's stack
-    TypeError,
-    ValueError,
-)
-"""What reading JSON of a wrong shape raises."""
 
 
 def mark_of(origin: str) -> Native:
@@ -145,17 +136,6 @@ def _reasoning(message: Mapping[str, Any]) -> str | None:
     if not details:
         return None
     return "".join(item.get("text") or item.get("summary") or "" for item in details) or None
-
-
-def tool_calls(message: Mapping[str, Any]) -> tuple[ToolCall, ...] | None:
-    """Return the calls of an assistant's message, a legacy `function_call` included."""
-    calls = message.get("tool_calls")
-    if calls:
-        return tuple(ToolCall.from_dict(call) for call in calls)
-    legacy = message.get("function_call")
-    if legacy and legacy.get("name"):
-        return (ToolCall("", legacy["name"], legacy.get("arguments") or ""),)
-    return None
 
 
 def named_calls(

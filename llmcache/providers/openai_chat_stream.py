@@ -15,8 +15,8 @@ from ..errors import InvalidResponseError, StreamInterruptedError
 from ..streaming.events import result_events
 from ..types import CompletionResult, Native, StreamEvent, StreamEventType, WireEvent
 from ..types._json import Json
-from .failures import embedded_error, error_from_json, snippet
-from .openai_chat_answer import MALFORMED, parse_completion
+from .failures import MALFORMED, embedded_error, error_from_json, snippet
+from .openai_chat_answer import parse_completion
 from .openai_chat_choice import StreamedChoice
 from .usage import parse_usage
 

@@ -22,9 +22,8 @@ from ..errors import InvalidRequestError, InvalidResponseError
 from ..options import CALL_FIELDS, checked_object
 from ..types import Recording, Usage
 from ..types._json import Json
-from .failures import snippet
+from .failures import MALFORMED, snippet
 from .http import HTTPReply
-from .openai_chat_answer import MALFORMED
 from .usage import parse_usage
 
 __all__ = [

@@ -11,19 +11,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-import orjson
-
-from ..errors import InvalidRequestError, InvalidResponseError
+from ..errors import InvalidRequestError
 from ..options import CALL_FIELDS, checked_object
 from ..types import CompletionResult, MessageInput
 from ..types._json import Json
-from .failures import snippet
-from .openai_chat import CHAT_OPTIONS, wire_tool
+from .json_dialect import JSONReader
+from .openai_chat import CHAT_OPTIONS
 from .openai_chat_format import wire_response_format
 from .openai_chat_messages import ANYWHERE, ChatServer
 from .openai_responses_answer import parse_response
 from .openai_responses_input import input_items
 from .openai_responses_stream import ResponseStreamDecoder
+from .tools import wire_tool
 
 __all__ = ["RESPONSES_OPTIONS", "ResponsesDialect", "responses_body"]
 
@@ -197,31 +196,18 @@ def _text_format(wanted: Any) -> Json:
     return {"type": "json_schema", **inside} if isinstance(inside, Mapping) else shape
 
 
-class ResponsesDialect:
+class ResponsesDialect(JSONReader):
     """Understands responses, whole and streamed."""
 
     kind = "responses"
 
     def __init__(self, provider: str = "openai", origin: str | None = None) -> None:
-        """`provider` names the server in errors and price look-ups.
+        """`provider` names the server in errors and price look-ups; `origin` as `JSONReader`'s."""
+        super().__init__(provider, origin)
 
-        `origin` is the server whose words the answers have (`Native`); `provider` unless told.
-        """
-        self.provider = provider
-        self.origin = origin or provider
-
-    def parse(self, body: bytes) -> CompletionResult:
-        """Return the answer in a response body.
-
-        Raises:
-            ProviderError: the body is an error, a failed response, or no response.
-        """
-        try:
-            data = orjson.loads(body)
-        except orjson.JSONDecodeError:
-            message = f"not JSON: {snippet(body) or 'empty body'}"
-            raise InvalidResponseError(message, provider=self.provider, status=200) from None
-        return parse_response(data, body, self.provider, origin=self.origin)
+    def read(self, data: Json, raw: bytes) -> CompletionResult:
+        """Return the answer that a response is; one that failed is an error. See `JSONReader.read`."""
+        return parse_response(data, raw, self.provider, origin=self.origin)
 
     def decoder(self) -> ResponseStreamDecoder:
         """Return a decoder for one stream."""

@@ -8,8 +8,7 @@ from typing import Any, Final
 from ..errors import InvalidResponseError, ProviderError, ServerError
 from ..types import CompletionResult, Native, ToolCall
 from ..types._json import FrozenDict, Json, freeze
-from .failures import embedded_error, error_from_json, snippet
-from .openai_chat_answer import MALFORMED
+from .failures import MALFORMED, embedded_error, error_from_json, snippet
 from .usage import parse_usage
 
 __all__ = [

@@ -16,8 +16,7 @@ from ..errors import InvalidResponseError, StreamInterruptedError
 from ..streaming.events import result_events
 from ..types import CompletionResult, StreamEvent, StreamEventType, ToolCallDelta, WireEvent
 from ..types._json import Json
-from .failures import embedded_error, error_from_json, snippet
-from .openai_chat_answer import MALFORMED
+from .failures import MALFORMED, embedded_error, error_from_json, snippet
 from .openai_responses_answer import (
     BETWEEN,
     CALLS,

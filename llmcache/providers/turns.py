@@ -13,7 +13,7 @@ from typing import Any
 
 from ..types import Message, Native, TextPart
 from ..types._json import FrozenDict
-from .openai_chat_answer import tool_calls
+from .tools import tool_calls
 
 __all__ = ["native_of", "neutral"]
 

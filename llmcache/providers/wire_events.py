@@ -4,45 +4,77 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from typing import Final
+from typing import Any, Final
 
 from ..errors import InvalidResponseError
 from ..types import WireEvent
 from ..types._json import Json
 from .delivery import Delivery
-from .failures import snippet
+from .failures import identified, snippet
 from .http import HTTPStream
 from .sse import NDJSONDecoder, ServerSentEvent, SSEDecoder
 
-__all__ = ["streamed", "wire_events"]
+__all__ = ["EventStream", "wire_events"]
 
 _MAX_WHOLE_BODY: Final = 64 * 2**20
 
 
-async def streamed(
-    delivery: Delivery,
-    body: Mapping[str, Json],
-    asked: Mapping[str, Json],
-    provider: str,
-    *,
-    lines: bool = False,
-) -> AsyncGenerator[WireEvent, None]:
-    """Yield the events of the answer to `body`, with the seconds since it was sent.
+class EventStream(AsyncGenerator[WireEvent, None]):
+    """The events of the answer to `body`, with the seconds since it was sent.
 
-    No credential in `asked`, the request itself, shows in an error. `provider` names
-    the server in errors; `lines` as in `wire_events`.
+    `headers` are the response's, as soon as there is one. No credential in `asked`, the
+    request itself, shows in an error. `provider` names the server in errors; `lines` as
+    in `wire_events`.
     """
-    started = time.monotonic()
-    with delivery.redaction(asked):
-        stream = await delivery.stream(body)
-        try:
-            async with aclosing(wire_events(stream, started, provider, lines=lines)) as events:
-                async for event in events:
-                    yield event
-        finally:
-            await asyncio.shield(stream.aclose())
+
+    __slots__ = ("_events", "headers")
+
+    def __init__(
+        self,
+        delivery: Delivery,
+        body: Mapping[str, Json],
+        asked: Mapping[str, Json],
+        provider: str,
+        *,
+        lines: bool = False,
+    ) -> None:
+        """Send nothing yet: the first event that is asked for does."""
+        self.headers: dict[str, str] = {}
+
+        async def events() -> AsyncGenerator[WireEvent, None]:
+            started = time.monotonic()
+            with delivery.redaction(asked):
+                stream = await delivery.stream(body)
+                headers.update(stream.headers)
+                found = wire_events(stream, started, provider, lines=lines)
+                try:
+                    with identified(stream):
+                        async with aclosing(found):
+                            async for event in found:
+                                yield event
+                finally:
+                    await asyncio.shield(stream.aclose())
+
+        headers = self.headers  # and not `self`: who drops a stream has it closed at once
+        self._events = events()
+
+    def __anext__(self) -> Coroutine[Any, Any, WireEvent]:
+        """Return the next event; raises `ProviderError`."""
+        return self._events.__anext__()
+
+    async def asend(self, value: None) -> WireEvent:
+        """Return the next event."""
+        return await self._events.asend(value)
+
+    async def athrow(self, kind: Any, value: Any = None, traceback: Any = None, /) -> WireEvent:
+        """Raise an error where the events come from."""
+        return await self._events.athrow(kind, value, traceback)
+
+    async def aclose(self) -> None:
+        """Close the connection."""
+        await self._events.aclose()
 
 
 async def wire_events(

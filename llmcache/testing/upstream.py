@@ -1,26 +1,24 @@
 """A small HTTP server on this machine, to stand in for a provider. Never for production.
 
 `Upstream` serves whatever a function answers and remembers what it was asked;
-`DemoUpstream` answers like a chat-completions and embeddings server, always the
-same for the same request, with made-up text, after a pause.
+`DemoUpstream` answers like OpenAI's, Anthropic's and Ollama's servers, always the same for
+the same request, with made-up text, after a pause.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
-import hashlib
 import inspect
 import json
-import re
-import struct
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, Self, TypeAlias
 
 import h11
+
+from . import _demo_answers as made_up
 
 __all__ = ["DemoUpstream", "Reply", "Upstream", "UpstreamRequest"]
 
@@ -186,23 +184,12 @@ async def _once(body: bytes) -> AsyncIterator[bytes]:
     yield body
 
 
-_SENTENCES: Final = (
-    "A write-ahead log records every change before it is applied.",
-    "After a crash the log is replayed, so nothing that was acknowledged is lost.",
-    "Readers see a consistent state while writers append.",
-    "A checkpoint folds the log into the main file from time to time.",
-    "The log is written in order, which disks like.",
-    "Two systems that replay the same log end in the same state.",
-)
-# The demo's own price list, in US dollars per token; it is reported as OpenRouter reports cost.
-_INPUT_PRICE: Final = 2.5e-6
-_OUTPUT_PRICE: Final = 1e-5
-_VECTOR_PRICE: Final = 2e-8
-_DEFAULT_DIMENSIONS: Final = 256
-
-
 class DemoUpstream(Upstream):
-    """Answers chat completions, streamed and whole, and embeddings.
+    """Answers the APIs of this package's providers, streamed and whole.
+
+    Chat completions, responses, messages and their count of tokens, Ollama's chat and
+    generate, embeddings of OpenAI's and Ollama's. `base_url` is for OpenAI's and
+    Anthropic's clients, `host` for Ollama's.
 
     `latency` is the seconds before the first byte, `token_delay` those between
     two words of a stream.
@@ -214,126 +201,34 @@ class DemoUpstream(Upstream):
         self.latency = latency
         self.token_delay = token_delay
 
+    @property
+    def host(self) -> str:
+        """Where the server listens, without a path."""
+        return self.base_url.removesuffix("/v1")
+
     async def _answer(self, request: UpstreamRequest) -> Reply:
         await asyncio.sleep(self.latency)
+        if request.path.endswith("/api/tags"):
+            return Reply(body=json.dumps(made_up.TAGS).encode())
         try:
             body = request.json()
         except ValueError:
             return _error(400, "the body is not JSON", "invalid_request_error")
-        if request.path.endswith("/chat/completions"):
-            return self._chat(body)
-        if request.path.endswith("/embeddings"):
-            return Reply(body=json.dumps(_embeddings(body)).encode())
-        return _error(404, f"no such path: {request.path}", "not_found")
+        api = made_up.api_of(request.path)
+        if api is None:
+            return _error(404, f"no such path: {request.path}", "not_found")
+        headers = {"x-request-id": f"req_{made_up.digest(body)[:32]}"}
+        whole = api.whole(body)
+        if api.stream is None or not body.get("stream", api.streams_unasked):
+            return Reply(body=json.dumps(whole).encode(), headers=headers)
+        headers["content-type"] = api.content_type
+        return Reply(body=self._paced(api.stream(whole, body)), headers=headers)
 
-    def _chat(self, body: Mapping[str, Any]) -> Reply:
-        completion = _completion(body)
-        if not body.get("stream"):
-            return Reply(body=json.dumps(completion).encode(), headers=_request_id(body))
-        wants_usage = bool((body.get("stream_options") or {}).get("include_usage"))
-        chunks = _chunks(completion, wants_usage=wants_usage)
-        headers = {"content-type": "text/event-stream", **_request_id(body)}
-        return Reply(body=self._paced(chunks), headers=headers)
-
-    async def _paced(self, chunks: list[bytes]) -> AsyncIterator[bytes]:
-        for chunk in chunks:
-            yield chunk
+    async def _paced(self, pieces: Iterable[bytes]) -> AsyncIterator[bytes]:
+        for piece in pieces:
+            yield piece
             if self.token_delay:
                 await asyncio.sleep(self.token_delay)
-
-
-def _request_id(body: Mapping[str, Any]) -> dict[str, str]:
-    return {"x-request-id": f"req_{_digest(body)[:32]}"}
-
-
-def _digest(body: Mapping[str, Any]) -> str:
-    asked = {k: v for k, v in body.items() if k not in {"stream", "stream_options"}}
-    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
-
-
-def _completion(body: Mapping[str, Any]) -> dict[str, Any]:
-    number = int(_digest(body), 16)
-    picked = [_SENTENCES[(number >> shift) % len(_SENTENCES)] for shift in (0, 8, 16)]
-    text = " ".join(dict.fromkeys(picked))
-    message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None}
-    finish = "stop"
-    tools = body.get("tools")
-    if tools and body.get("tool_choice") == "required":
-        function = {"name": tools[0]["function"]["name"], "arguments": '{"city":"Paris"}'}
-        call = {"id": f"call_{_digest(body)[:24]}", "type": "function", "function": function}
-        message |= {"content": None, "tool_calls": [call]}
-        finish = "tool_calls"
-    prompt = max(1, len(json.dumps(body.get("messages", []))) // 4)
-    answer = max(1, len(text) // 4)
-    choices = [
-        {"index": index, "message": message, "logprobs": None, "finish_reason": finish}
-        for index in range(body.get("n") or 1)
-    ]
-    return {
-        "id": f"chatcmpl-{_digest(body)[:29]}",
-        "object": "chat.completion",
-        "created": 1_790_000_000,
-        "model": body.get("model", "demo"),
-        "choices": choices,
-        "usage": {
-            "prompt_tokens": prompt,
-            "completion_tokens": answer,
-            "total_tokens": prompt + answer,
-            "cost": round(prompt * _INPUT_PRICE + answer * _OUTPUT_PRICE, 9),
-        },
-    }
-
-
-def _chunks(completion: Mapping[str, Any], *, wants_usage: bool) -> list[bytes]:
-    top = {k: completion[k] for k in ("id", "created", "model")}
-    top["object"] = "chat.completion.chunk"
-    chunks: list[dict[str, Any]] = []
-
-    def add(index: int, delta: Mapping[str, Any], finish: str | None = None) -> None:
-        choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish}
-        chunks.append({**top, "choices": [choice]})
-
-    for choice in completion["choices"]:
-        index, message = choice["index"], choice["message"]
-        add(index, {"role": "assistant", "content": None if message["content"] is None else ""})
-        for word in re.findall(r"\s*\S+", message["content"] or ""):
-            add(index, {"content": word})
-        for number, call in enumerate(message.get("tool_calls") or ()):
-            add(index, {"tool_calls": [{"index": number, **call}]})
-        add(index, {}, choice["finish_reason"])
-    if wants_usage:
-        chunks.append({**top, "choices": [], "usage": completion["usage"]})
-    lines = [f"data: {json.dumps(chunk)}\n\n".encode() for chunk in chunks]
-    return [*lines, b"data: [DONE]\n\n"]
-
-
-def _embeddings(body: Mapping[str, Any]) -> dict[str, Any]:
-    inputs = body["input"]
-    items = inputs if isinstance(inputs, list) and not _is_tokens(inputs) else [inputs]
-    dimensions = body.get("dimensions") or _DEFAULT_DIMENSIONS
-    data = []
-    for index, item in enumerate(items):
-        vector = _vector(json.dumps(item), dimensions)
-        coded: Any = vector
-        if body.get("encoding_format") == "base64":
-            coded = base64.b64encode(struct.pack(f"<{dimensions}f", *vector)).decode()
-        data.append({"object": "embedding", "index": index, "embedding": coded})
-    tokens = max(1, len(json.dumps(items)) // 4)
-    usage = {"prompt_tokens": tokens, "total_tokens": tokens, "cost": tokens * _VECTOR_PRICE}
-    return {"object": "list", "data": data, "model": body.get("model", "demo"), "usage": usage}
-
-
-def _is_tokens(value: list[Any]) -> bool:
-    return bool(value) and all(isinstance(item, int) for item in value)
-
-
-def _vector(text: str, dimensions: int) -> list[float]:
-    """Return made-up numbers of unit length, exact in float32, the same for the same text."""
-    stream = hashlib.shake_256(text.encode()).digest(dimensions * 2)
-    numbers = [n / 32_768 - 1 for n in struct.unpack(f"<{dimensions}H", stream)]
-    norm = sum(n * n for n in numbers) ** 0.5 or 1.0
-    packed = struct.pack(f"<{dimensions}f", *(n / norm for n in numbers))
-    return list(struct.unpack(f"<{dimensions}f", packed))
 
 
 def _error(status: int, message: str, kind: str) -> Reply:

@@ -6,7 +6,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Self
 
-from ..providers.openai_chat import wire_messages, wire_tool
+from ..providers.openai_chat import wire_messages
+from ..providers.tools import wire_tool
 from ..types import MessageInput
 from ..types._json import Json
 from .tools import tools_text

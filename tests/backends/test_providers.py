@@ -9,10 +9,12 @@ from typing import Any, Unpack
 import pytest
 
 from llmcache import (
+    AnthropicProvider,
     BaseProvider,
     CacheManager,
     CompletionResult,
     FSCache,
+    OllamaProvider,
     OpenAIProvider,
     collect_stream,
 )
@@ -87,6 +89,34 @@ class TestOpenAIProvider(ProviderTests):
     def fail_next(self, provider: OpenAIProvider, status: int) -> bool:
         self.server.statuses.append(status)
         return True
+
+
+class TestResponsesOfOpenAIProvider(TestOpenAIProvider):
+    @pytest.fixture
+    async def provider(
+        self, server: _Failing, make_provider: Callable[..., OpenAIProvider]
+    ) -> AsyncIterator[Provider]:
+        async with make_provider(base_url=server.base_url, use_responses_api=True) as provider:
+            yield provider
+
+
+class TestAnthropicProvider(TestOpenAIProvider):
+    embeds = False
+
+    @pytest.fixture
+    async def provider(self, server: _Failing) -> AsyncIterator[Provider]:
+        settings: dict[str, Any] = {"cache_backend": "memory", "backoff": 0}
+        async with AnthropicProvider("demo", base_url=server.base_url, **settings) as provider:
+            yield provider
+
+
+class TestOllamaProvider(TestOpenAIProvider):
+    @pytest.fixture
+    async def provider(self, server: _Failing) -> AsyncIterator[Provider]:
+        host = server.base_url.removesuffix("/v1")
+        settings: dict[str, Any] = {"cache_backend": "memory", "backoff": 0}
+        async with OllamaProvider("demo", base_url=host, **settings) as provider:
+            yield provider
 
 
 class _Parrot(BaseProvider):

@@ -105,6 +105,43 @@ def test_people_get_a_table_and_totals(run: Callable[..., Any], fast: None) -> N
         assert any(line.startswith(start) for line in lines), start
 
 
+@pytest.mark.parametrize(
+    ("provider", "scenes", "spared"),
+    [("openai", SCENES, 103), ("anthropic", SCENES[:-1], 103), ("ollama", SCENES, 103)],
+)
+def test_each_provider_has_its_demo(
+    run: Callable[..., Any],
+    fast: None,
+    monkeypatch: pytest.MonkeyPatch,
+    provider: str,
+    scenes: list[str],
+    spared: int,
+) -> None:
+    for name in ("ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    shown = run("demo", "--provider", provider, "--json").json
+    assert (shown["ok"], shown["provider"]) == (True, provider)
+    assert [scene["name"] for scene in shown["scenes"]] == scenes
+    assert shown["totals"]["calls_spared"] == spared
+    skipped = [scene["skipped"] for scene in shown["scenes"] if scene["skipped"]]
+    assert skipped == (["the API has no embeddings"] if provider == "anthropic" else [])
+
+
+async def test_each_provider_asks_its_own_server(
+    against: Callable[..., Any], upstream: DemoUpstream
+) -> None:
+    places = {
+        "anthropic": ("ANTHROPIC_BASE_URL", upstream.base_url, "claude-haiku-4-5"),
+        "ollama": ("OLLAMA_HOST", upstream.host.removeprefix("http://"), "qwen2.5:3b"),
+    }
+    for provider, (variable, address, model) in places.items():
+        upstream.requests.clear()
+        code, out, err = await against("--provider", provider, **{variable: address})
+        assert code == 0, err
+        assert "real calls" in out
+        assert upstream.requests[0].json()["model"] == model
+
+
 def test_the_cache_is_kept_where_it_is_asked_for(run: Callable[..., Any], fast: None) -> None:
     assert run("demo", "--cache-dir", "kept", "--json").json["cache_dir"] == "kept"
     stats = run("stats", "--cache-dir", "kept", "--json").json

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from llmcache import OpenAIProvider
+from llmcache import AnthropicProvider, OllamaProvider, OpenAIProvider
 from llmcache.testing.upstream import DemoUpstream
 
 QUESTION = [{"role": "user", "content": "Explain WAL in one paragraph."}]
@@ -161,6 +161,109 @@ def test_a_body_has_the_key_that_the_provider_gives_it(
     # What went over the wire is a request that explain understands as well.
     ran = run("explain", _written(sent), "--base-url", base_url, "--json")
     assert (ran.code, ran.json["key"]) == (0, key)
+
+
+KINDS: dict[str, dict[str, Any]] = {
+    "chat": {"messages": QUESTION, "temperature": 0.5},
+    "responses": {"input": "Explain WAL.", "instructions": "Be brief.", "max_output_tokens": 9},
+    "messages": {"messages": QUESTION, "max_tokens": 9, "system": "Be brief."},
+    "embedding": {"input": "Explain WAL.", "dimensions": 4},
+    "ollama.chat": {"messages": QUESTION, "options": {"num_ctx": 9}, "keep_alive": "5m"},
+    "ollama.generate": {"prompt": "Explain WAL.", "raw": True},
+    "ollama.embed": {"input": "Explain WAL."},
+}
+
+
+async def _asked(kind: str, body: dict[str, Any], server: DemoUpstream, folder: Path) -> Any:
+    """Ask what `body` says with the provider's own methods; return what the cache says of it."""
+    rest = dict(body)
+    said = rest.pop(kind_field(kind))
+    options: dict[str, Any] = {"extra_body": rest, "cache_response": True}
+    settings: dict[str, Any] = {"model": "demo", "cache_dir": folder}
+    if kind == "messages":
+        async with AnthropicProvider(base_url=server.base_url, **settings) as claude:
+            return (await claude.complete(said, **options)).cache
+    if kind.startswith("ollama"):
+        async with OllamaProvider(base_url=server.host, **settings) as ollama:
+            methods = {
+                "ollama.chat": ollama.complete,
+                "ollama.generate": ollama.generate,
+                "ollama.embed": ollama.embed,
+            }
+            ask: Any = methods[kind]
+            return (await ask(said, **options)).cache
+    async with OpenAIProvider(base_url=server.base_url, **settings) as openai:
+        if kind == "embedding":
+            return (await openai.embed(said, **options)).cache
+        options["use_responses_api"] = kind == "responses"
+        return (await openai.complete(said, **options)).cache
+
+
+def kind_field(kind: str) -> str:
+    return next(name for name in ("messages", "input", "prompt") if name in KINDS[kind])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_request_has_the_key_that_its_provider_gives_it(
+    run: Callable[..., Any], tmp_path: Path, kind: str
+) -> None:
+    async def ask() -> tuple[str, str | None, Any]:
+        async with DemoUpstream() as server:
+            info = await _asked(kind, KINDS[kind], server, tmp_path / "cache")
+            place = server.host if kind.startswith("ollama") else server.base_url
+            return place, info.key, server.requests[0].json()
+
+    place, key, sent = asyncio.run(ask())
+    args = ["--base-url", place, "--json"]
+    body = {"model": "demo", **KINDS[kind]}
+    # What it looks like tells, except where the vectors come from.
+    named = ["--kind", kind] if kind == "ollama.embed" else []
+    ran = run("explain", _written(body), *args, *named)
+    assert (ran.code, ran.json["kind"], ran.json["stored"]) == (0, kind, True)
+    assert key in {None, ran.json["key"]}  # a list of vectors has no one key
+    # What went over the wire is a request that explain understands as well.
+    ran = run("explain", _written(sent), *args, "--kind", kind)
+    assert (ran.code, ran.json["stored"]) == (0, True)
+    changed = run("explain", _written({**body, "unheard_of": 1}), *args, "--kind", kind)
+    assert changed.code == 1
+    assert changed.json["differences"] == ["unheard_of: absent → 1"]
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        ({"model": "claude-sonnet-4-5", "messages": QUESTION, "max_tokens": 9}, "messages"),
+        ({"model": "anthropic/claude", "messages": QUESTION, "max_tokens": 9}, "chat"),
+        ({"model": "m", "messages": QUESTION, "tools": [{"input_schema": {}}]}, "messages"),
+        ({"model": "m", "messages": QUESTION, "tools": [TOOL]}, "chat"),
+        ({"model": "m", "messages": QUESTION, "think": False}, "ollama.chat"),
+        ({"model": "text-embedding-3-small", "input": "x"}, "embedding"),
+        ({"model": "m", "input": "x", "encoding_format": "float"}, "embedding"),
+        ({"model": "m", "input": "x"}, "responses"),
+        ({"model": "m", "prompt": "x"}, "ollama.generate"),
+    ],
+)
+def test_the_kind_is_what_a_request_looks_like(
+    run: Callable[..., Any], filled: Any, body: dict[str, Any], kind: str
+) -> None:
+    args = ["explain", _written(body), "--json"]
+    assert run(*args).json["kind"] == kind
+
+
+def test_a_request_of_another_kind_is_one_line(run: Callable[..., Any], filled: Any) -> None:
+    body = _written({"model": "m", "input": ["a", "b"]})
+    ran = run("explain", body, "--kind", "chat")
+    assert (ran.code, ran.out) == (2, "")
+    assert 'a request of chat has "messages"' in ran.err
+    ran = run("explain", body, "--kind", "embedding")
+    assert (ran.code, ran.out) == (2, "")
+    assert "each input has a key of its own" in ran.err
+
+
+@pytest.mark.parametrize("kind", ["responses", "messages", "ollama.generate", "embedding"])
+def test_a_prompt_is_asked_of_any_kind(run: Callable[..., Any], filled: Any, kind: str) -> None:
+    ran = run("explain", "--prompt", "x", "--model", "m", "--kind", kind, "--json")
+    assert (ran.code, ran.json["kind"], ran.json["stored"]) == (1, kind, False)
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,17 @@ async def test_its_options_are_sent_by_their_names_there() -> None:
     ]
 
 
+async def test_a_whole_answer_is_asked_for_whatever_the_body_says_of_streams() -> None:
+    said = {"stream": True, "stream_options": {"x": 1}, "documents": ["d"]}
+    async with CohereStandIn() as server, open_provider(server) as provider:
+        result = await provider.complete("Hi", extra_body=said)
+        assert result.content == "You said: Hi"
+        assert await stream_to_string(provider.stream("Hi", extra_body={"stream": False}))
+        whole, streamed = [request.json() for request in server.requests]
+    assert whole.keys() == {"model", "messages", "documents"}
+    assert streamed["stream"] is True
+
+
 @pytest.mark.parametrize(
     ("body", "kind"),
     [

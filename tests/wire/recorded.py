@@ -165,6 +165,13 @@ async def each(exchanges: Iterable[Exchange], check: Callable[[Exchange], Awaita
     return count
 
 
+def kept_headers(exchange: Exchange) -> dict[str, str]:
+    """Return those recorded headers that tell something about the answer, and nothing of the account."""
+    names = {"x-request-id", "request-id", "apim-request-id", "openai-processing-ms"}
+    recorded = {name.lower(): value for name, value in exchange.headers.items()}
+    return {name: recorded[name] for name in names & recorded.keys()}
+
+
 def check_request(exchange: Exchange, sent: Mapping[str, Any]) -> None:
     """Check that what we sent is what was recorded, apart from delivery."""
     ours, theirs = undelivered(sent), undelivered(exchange.asked)

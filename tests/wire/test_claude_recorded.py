@@ -36,7 +36,7 @@ from .claude import (
     provider_of,
     recorded_messages,
 )
-from .recorded import Exchange, each, load
+from .recorded import Exchange, each, kept_headers, load
 from .specification import reference
 from .support import collect, final, sleeps, stored, without_cache
 
@@ -86,6 +86,7 @@ def test_every_recorded_row_is_in_one_of_these_tests(
     assert sum(e.is_error for e in exchanges) == ERRORS
     assert len(exchanges) == WHOLE + STREAMED + ERRORS
     assert sum(e.request is None for e in exchanges) == UNRECORDED_REQUESTS
+    assert sum(bool(kept_headers(e)) for e in exchanges if e.is_stream) == 15
     assert {e.name for e in exchanges} >= TRUNCATED | REFUSED
     assert len(load(recordings, "messages.count_tokens")) == COUNT_ERRORS
 
@@ -191,6 +192,7 @@ async def check_whole(exchange: Exchange, open_provider: Opener) -> None:
             assert (live.cache.status, live.cache.stored) == ("miss", True)
             (entry,) = await stored(provider)
             assert entry.recording.body == exchange.body
+            assert dict(entry.recording.headers) == kept_headers(exchange)
             await check_hits(provider, exchange, live)
         async with open_provider(upstream) as restarted:
             await check_hits(restarted, exchange, live)
@@ -221,6 +223,7 @@ async def check_stream(exchange: Exchange, open_provider: Opener) -> None:
             assert (answer.cache.status, answer.cache.stored) == ("miss", True)
             (entry,) = await stored(provider)
             payloads = [(event.event, event.data) for event in reference(exchange.body)]
+            assert dict(entry.recording.headers) == kept_headers(exchange)
             kept = [(event.event, event.data) for event in entry.recording.events or ()]
             assert kept == payloads
             await check_replay(provider, exchange, live)

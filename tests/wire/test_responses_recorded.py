@@ -22,7 +22,7 @@ from llmcache.streaming.events import fold
 from llmcache.testing.upstream import Upstream
 from llmcache.types import CompletionResult
 
-from .recorded import STAND_IN, Exchange, each, load, undelivered
+from .recorded import STAND_IN, Exchange, each, kept_headers, load, undelivered
 from .specification import reference
 from .support import Open, collect, final, serving, sleeps, stored, without_cache
 
@@ -64,6 +64,7 @@ def test_every_recorded_row_is_in_one_of_these_tests(exchanges: list[Exchange]) 
     assert len(exchanges) == WHOLE + STREAMED + ERRORS
     assert sum(e.request is None for e in exchanges) == UNRECORDED_REQUESTS
     assert {e.name for e in exchanges} >= FAILED.keys() | CUT
+    assert sum(bool(kept_headers(e)) for e in exchanges if e.is_stream) == 18
 
 
 async def ask(provider: OpenAIProvider, exchange: Exchange, **more: Any) -> CompletionResult:
@@ -141,6 +142,7 @@ async def check(exchange: Exchange, open_provider: Open) -> None:
                 assert [e.data for e in entry.recording.events or ()] == payloads
             else:
                 assert entry.recording.body == exchange.body
+            assert dict(entry.recording.headers) == kept_headers(exchange)
             await check_replay(provider, exchange, live)
         async with open_provider(upstream) as restarted:
             await check_replay(restarted, exchange, live)

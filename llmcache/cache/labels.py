@@ -21,7 +21,7 @@ from .savings import CacheStats
 from .store import Store
 from .tier import Held
 
-__all__ = ["Answer", "Delivery", "events_of"]
+__all__ = ["Answer", "Labels", "events_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +39,8 @@ class Answer:
     found: Held | None = None
 
 
-class Delivery:
-    """Labels and counts the answers of one cache."""
+class Labels:
+    """Says of every answer of one cache where it came from, and counts them."""
 
     def __init__(self, store: Store) -> None:
         """Count where the store does."""
