@@ -221,15 +221,14 @@ class Codec:
                 decode again; `dictionary_id` tells which), or sealed.
         """
         try:
-            parts = self._opened(key, data, with_request=with_identity)
-            return entry_of(key, *parts)
+            return entry_of(key, *self._opened(key, data, with_request=with_identity))
         except (CorruptEntryError, UnreadableEntryError):
             raise
         except (ValueError, KeyError, zstandard.ZstdError, struct.error) as error:
             raise _corrupt(f"{type(error).__name__}: {error}") from error
 
-    def _opened(self, key: str, data: bytes, *, with_request: bool) -> Parts:
-        """Return the parts after every check that a hostile frame must pass."""
+    def _opened(self, key: str, data: bytes, *, with_request: bool) -> tuple[bytes, bytes]:
+        """Return answer and request after every check that a hostile frame must pass."""
         flags, answer_size, request_size, stored_size = self._checked(key, data)
         start = _DICTIONARY_END if flags & _WITH_DICTIONARY else HEADER_SIZE
         end = start + stored_size
@@ -251,7 +250,7 @@ class Codec:
             request = _decompressed(decompressor, request, request_size)
         if len(answer) != answer_size or (with_request and len(request) != request_size):
             raise _corrupt("a part has another size than the header declares")
-        return Parts(answer, request)
+        return answer, request
 
     def _checked(self, key: str, data: bytes) -> tuple[int, int, int, int]:
         """Return the flags and the three sizes of a frame that is whole and of this key."""

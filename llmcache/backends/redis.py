@@ -80,12 +80,9 @@ class RedisBackend(Places, AsyncClosing):
             ConfigurationError: `redis_url` is not one of Redis, `client` decodes what it reads,
                 `prefix` is no name, or a number not above 0.
         """
-        if client is None:
-            check_url(redis_url)
-        else:
-            check_client(client)
-        if redis_ttl_seconds is not None:
-            check_seconds("redis_ttl_seconds", redis_ttl_seconds, most=math.inf)
+        check_url(redis_url) if client is None else check_client(client)
+        ttl = math.inf if redis_ttl_seconds is None else redis_ttl_seconds
+        check_seconds("redis_ttl_seconds", ttl, most=math.inf)
         check_seconds("timeout", timeout)
         check_seconds("lease_seconds", lease_seconds)
         check_count("max_connections", max_connections)

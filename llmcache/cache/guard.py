@@ -65,7 +65,12 @@ class Guard:
         started = time.monotonic()
         limit: Limit | None = None
         try:
-            steps = self._through(operation, work).__await__()
+            circuit = self._circuit
+            # What was taken is given back in any case.
+            if circuit is None or operation in _GIVING_BACK:
+                steps = work().__await__()
+            else:
+                steps = _through(circuit, operation, work).__await__()
             # Memory and local files answer in the first step. Starting it by hand spares them
             # the timer, which costs as much as the file.
             first = next(steps)
@@ -87,22 +92,15 @@ class Guard:
             budget.left -= time.monotonic() - started
         return default
 
-    def _through(self, operation: str, work: Callable[[], Awaitable[T]]) -> Awaitable[T]:
-        """Return what runs `work` through the circuit; what was taken is given back in any case."""
-        circuit = self._circuit
-        if circuit is None or operation in _GIVING_BACK:
-            return work()
-
-        async def watched() -> T:
-            with circuit.use(operation):
-                return await work()
-
-        return watched()
-
     def warn(self, operation: str, kind: str, reason: str) -> None:
         """Count a failure, and log a warning of it, unless the same was said a moment ago."""
         self.failures += 1
         self._warner.warn(operation, kind, reason)
+
+
+async def _through(circuit: Circuit, operation: str, work: Callable[[], Awaitable[T]]) -> T:
+    with circuit.use(operation):
+        return await work()
 
 
 def _rest(steps: Generator[Any, Any, T], signal: Any) -> Generator[Any, Any, T]:

@@ -34,6 +34,11 @@ _KINDS_WITH_TURNS: Final = frozenset({"chat", "responses", "messages"})
 # Azure's "on your data", by its name and by that of its older versions:
 # https://learn.microsoft.com/azure/ai-services/openai/references/on-your-data
 _DOCUMENTS: Final = ("data_sources", "dataSources")
+_PLUGINS: Final = "plugins run on the server"
+_WATCHED_ANYWHERE: Final = frozenset({"tools", "plugins", *_DOCUMENTS})
+_WATCHED: Final[Mapping[str, frozenset[str]]] = {
+    kind: _WATCHED_ANYWHERE.union(names) for kind, names in _STATEFUL_FIELDS.items()
+}
 # What a model or a caller wrote for a tool: a field called `file_id` there is data.
 _DATA: Final = frozenset({"arguments", "input"})
 
@@ -50,24 +55,35 @@ def no_answer(kind: str, body: Mapping[str, Json]) -> str | None:
 
 def server_state(kind: str, body: Mapping[str, Json]) -> str | None:
     """Return what in `body` refers to state on the server, `None` when nothing does."""
+    # Most bodies have none of these fields. This is asked of every call.
+    if not _WATCHED.get(kind, _WATCHED_ANYWHERE).isdisjoint(body):
+        reason = _field_state(kind, body)
+        if reason is not None:
+            return reason
+    if kind in _KINDS_WITH_TURNS:
+        # OpenRouter runs its web plugin for a model's name, too.
+        if str(body.get("model")).endswith(":online"):
+            return _PLUGINS
+        turns = body.get("messages", body.get("input"))
+        if type(turns) is not str:
+            return _turn_state(kind, turns)
+    return None
+
+
+def _field_state(kind: str, body: Mapping[str, Json]) -> str | None:
+    """Return which field beside the turns refers to state on the server, if one does."""
     for name in _STATEFUL_FIELDS.get(kind, ()):
         if body.get(name):
             return f"{name} refers to server state"
-    tools = body.get("tools")
-    if tools:
-        hosted = _hosted(kind, tools)
-        if hosted is not None:
-            return f"tool {hosted!r} runs on the server"
+    hosted = _hosted(kind, body.get("tools"))
+    if hosted is not None:
+        return f"tool {hosted!r} runs on the server"
     if kind in _KINDS_WITH_TURNS:
         for name in _DOCUMENTS:
             if body.get(name):
                 return f"{name} refers to documents on a server"
-        # OpenRouter runs its web plugin for a model's name, too.
-        if body.get("plugins") or str(body.get("model")).endswith(":online"):
-            return "plugins run on the server"
-        turns = body.get("messages", body.get("input"))
-        if type(turns) is not str:
-            return _turn_state(kind, turns)
+        if body.get("plugins"):
+            return _PLUGINS
     return None
 
 

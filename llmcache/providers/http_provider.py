@@ -170,7 +170,9 @@ class HTTPProvider(CachedProvider):
         self, kind: str, endpoint: str, body: dict[str, Json], options: Mapping[str, Any]
     ) -> Request:
         salt = options.get("salt")
-        versions = self._all_versions(options)
+        versions = self._versions
+        if options.get("extra_headers") is not None:
+            versions = self._all_versions(options)
         return Request(kind, endpoint, body, versions, self._tenant, salt, self._rules)
 
     def _all_versions(self, options: Mapping[str, Any]) -> dict[str, Json]:

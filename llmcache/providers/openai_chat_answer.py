@@ -80,7 +80,7 @@ def _parsed(data: Mapping[str, Any], raw: bytes, mark: Native) -> CompletionResu
         if len(choices) > 1
         else (),
         extra=FrozenDict(beside) if beside else _EMPTY,
-        native=mark if _has_own(beside, calls) else None,
+        native=mark if beside or (calls and _has_own(beside, calls)) else None,
         raw_json=raw,
     )
 

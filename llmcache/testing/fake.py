@@ -16,11 +16,10 @@ import asyncio
 import hashlib
 import inspect
 import json
-import re
 import struct
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
 
@@ -50,13 +49,12 @@ from ..types import (
     normalize_messages,
 )
 from ..types._json import Json, thaw
+from ._fake_wire import FAKE, chunks_of, completion_of, tokens_in
 
 __all__ = ["Answer", "Answers", "FakeProvider", "FakeRequest"]
 
-_NAME: Final = "fake"
 _ENDPOINT: Final = "https://fake.invalid/v1"
 _OK: Final = 200
-_WORD: Final = re.compile(r"\S+\s*|\s+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +101,7 @@ class FakeProvider(CachedProvider):
     error is what the caller sees.
     """
 
-    name = _NAME
+    name = FAKE
     _fields = CHAT_OPTIONS
     _embedding_fields = EMBEDDING_OPTIONS
 
@@ -111,7 +109,7 @@ class FakeProvider(CachedProvider):
         self,
         answers: Answers | None = None,
         *,
-        model: str = _NAME,
+        model: str = FAKE,
         embedding: Callable[[Any], Sequence[float]] | None = None,
         dimensions: int = 8,
         latency: float = 0.0,
@@ -143,7 +141,7 @@ class FakeProvider(CachedProvider):
         self._server = _Server(answers, embedding, dimensions, latency, token_delay)
         self._rules = key_rules
         self._tenant = tenant
-        self._dialect = ChatDialect(_NAME)
+        self._dialect = ChatDialect(FAKE)
         self._cache.register(self._dialect)
 
     @property
@@ -218,7 +216,7 @@ class _Server:
         request = await self._arrived(body)
         if self.failures:
             raise self.failures.popleft()[0]
-        return _completion(request, await self._answer(request))
+        return completion_of(request, await self._answer(request))
 
     async def chunks(self, body: Mapping[str, Json]) -> AsyncGenerator[bytes, None]:
         """Yield the same answer word by word, then the terminal marker."""
@@ -226,8 +224,8 @@ class _Server:
         error, after = self.failures.popleft() if self.failures else (None, 0)
         if error is not None and not after:
             raise error
-        completion = _completion(request, await self._answer(request))
-        for number, chunk in enumerate(_chunks(completion)):
+        completion = completion_of(request, await self._answer(request))
+        for number, chunk in enumerate(chunks_of(completion)):
             if error is not None and number >= after:
                 raise error
             if number and self.token_delay:
@@ -243,7 +241,7 @@ class _Server:
         if self.failures:
             raise self.failures.popleft()[0]
         vectors = [self._vector(item, body.get("dimensions")) for item in request.inputs]
-        tokens = sum(len(_WORD.findall(str(item))) for item in request.inputs)
+        tokens = sum(tokens_in(str(item)) for item in request.inputs)
         return {
             "object": "list",
             "model": request.model,
@@ -331,7 +329,7 @@ class _FakeEmbedCall:
     inputs: Sequence[Json]
     body: Mapping[str, Json]
     server: _Server
-    provider: str = _NAME
+    provider: str = FAKE
 
     def credential(self) -> bytes:
         """Return nothing: whoever asks, asks alike."""
@@ -347,102 +345,14 @@ class _FakeEmbedCall:
         """Return a recording per input at `indices`."""
         inputs = [self.inputs[index] for index in indices]
         answer = await self.server.embeddings({**self.body, "input": inputs})
-        return vector_recordings(HTTPReply(_OK, {}, orjson.dumps(answer)), inputs, _NAME)
+        return vector_recordings(HTTPReply(_OK, {}, orjson.dumps(answer)), inputs, FAKE)
 
     def parse(self, recording: Recording) -> tuple[tuple[float, ...], Usage | None, str | None]:
         """Return the vector, its share of the usage, and the model."""
-        return parse_vector(recording.body or b"", _NAME)
+        return parse_vector(recording.body or b"", FAKE)
 
 
 def _error(error: Exception | int) -> Exception:
     if isinstance(error, int):
-        return error_from_response(_NAME, error, {}, b'{"error": {"message": "made to fail"}}')
+        return error_from_response(FAKE, error, {}, b'{"error": {"message": "made to fail"}}')
     return error
-
-
-def _completion(request: FakeRequest, answer: CompletionResult) -> dict[str, Json]:
-    """Return the chat completion that a parser reads as `answer`."""
-    if not answer.ok:
-        text = orjson.dumps({"error": {"message": answer.error}})
-        raise error_from_response(_NAME, answer.status, {}, text)
-    digest = hashlib.sha256(json.dumps(request.body, sort_keys=True).encode()).hexdigest()
-    message = answer.to_message().to_dict()
-    message.pop("native", None)
-    message.setdefault("content", None)
-    if answer.reasoning:
-        message.setdefault("reasoning_content", answer.reasoning)
-    if answer.refusal:
-        message.setdefault("refusal", answer.refusal)
-    finish = answer.finish_reason or ("tool_calls" if answer.has_tool_calls else "stop")
-    logprobs = thaw(answer.logprobs)
-    count = 1 if answer.choices else request.body.get("n") or 1
-    choices = [choice.to_dict() for choice in answer.choices] or [
-        {"index": index, "message": message, "finish_reason": finish, "logprobs": logprobs}
-        for index in range(count)
-    ]
-    return {
-        "id": answer.id or f"chatcmpl-{digest[:29]}",
-        "object": "chat.completion",
-        "created": 1_790_000_000,
-        "model": answer.model or request.model,
-        "choices": choices,
-        "usage": _usage(answer.usage or _counted(request, answer)),
-    }
-
-
-def _counted(request: FakeRequest, answer: CompletionResult) -> Usage:
-    """Return a usage for an answer that brings none: a word is a token."""
-    read = sum(len(_WORD.findall(message.text)) for message in request.messages)
-    written = len(_WORD.findall(answer.content or ""))
-    return Usage(read, written, read + written)
-
-
-def _usage(usage: Usage) -> dict[str, Json]:
-    cost = {} if usage.total_cost is None else {"cost": float(usage.total_cost)}
-    return {
-        "prompt_tokens": usage.input_tokens,
-        "completion_tokens": usage.output_tokens,
-        "total_tokens": usage.total_tokens,
-        "prompt_tokens_details": {
-            "cached_tokens": usage.input_tokens_cached,
-            "cache_write_tokens": usage.input_tokens_cache_write,
-            "audio_tokens": usage.input_tokens_audio,
-        },
-        "completion_tokens_details": {
-            "reasoning_tokens": usage.reasoning_tokens,
-            "audio_tokens": usage.output_tokens_audio,
-        },
-        **cost,
-    }
-
-
-def _chunks(completion: Mapping[str, Any]) -> Iterator[dict[str, Json]]:
-    """Yield the chunks that add up to `completion`: a word, or half a tool call, at a time."""
-    top = {name: completion[name] for name in ("id", "created", "model")}
-    top["object"] = "chat.completion.chunk"
-    for choice in completion["choices"]:
-        for delta in _deltas(choice["message"]):
-            yield {**top, "choices": [{"index": choice["index"], "delta": delta}]}
-        end = {name: value for name, value in choice.items() if name != "message"}
-        yield {**top, "choices": [{**end, "delta": {}}]}
-    yield {**top, "choices": [], "usage": completion["usage"]}
-
-
-def _deltas(message: Mapping[str, Any]) -> Iterator[dict[str, Json]]:
-    rest = dict(message)
-    calls = rest.pop("tool_calls", None) or ()
-    content = rest.pop("content", None)
-    spoken = [("reasoning_content", rest.pop("reasoning_content", None)), ("content", content)]
-    yield {**rest, "content": "" if isinstance(content, str) else None}
-    for name, text in spoken:
-        pieces = _WORD.findall(text) if isinstance(text, str) else [text] if text else []
-        for piece in pieces:
-            yield {name: piece}
-    for index, call in enumerate(calls):
-        field = "arguments" if call["type"] == "function" else "input"
-        body = call[call["type"]]
-        text = body[field]
-        half = (len(text) + 1) // 2
-        yield {"tool_calls": [{**call, "index": index, call["type"]: {**body, field: text[:half]}}]}
-        if text[half:]:
-            yield {"tool_calls": [{"index": index, call["type"]: {field: text[half:]}}]}
