@@ -84,10 +84,14 @@ class _Page:
             self._page = mmap.mmap(file.fileno(), 0)
 
     def begin(self, number: int, value: int) -> None:
-        struct.pack_into("q", self._page, 16 * number, value)
+        self._write(16 * number, value)
 
     def acknowledge(self, number: int, value: int) -> None:
-        struct.pack_into("q", self._page, 16 * number + 8, value)
+        self._write(16 * number + 8, value)
+
+    def _write(self, place: int, value: int) -> None:
+        # At once: `struct.pack_into` writes zeros first, which another process may read.
+        self._page[place : place + 8] = struct.pack("q", value)
 
     def end(self) -> None:
         self._page[-1] = 1
