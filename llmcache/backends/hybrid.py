@@ -137,6 +137,8 @@ class HybridRedisPostgreSQLCache(LeftToPostgres, AsyncClosing):
             # What Redis has yet to be told of, it may have as it was before.
             near = {key: data for key, data in near.items() if (collection, key) not in self._owed}
         self.near_hits += len(near)
+        if len(near) == len(keys):
+            return near
         missing = [key for key in keys if key not in near]
         if not missing:
             return near

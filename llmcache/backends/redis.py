@@ -112,6 +112,8 @@ class RedisBackend(Places, AsyncClosing):
             return {}, {}
         read = await self._reads.get(collection, keys)
         # What is shorter than a version is damage, for the codec to see.
+        if len(keys) == 1 and (only := read[keys[0]]) is not None:
+            return {keys[0]: only[_VERSION:]}, {}
         found = {key: value[_VERSION:] for key in keys if (value := read[key]) is not None}
         missing = () if len(found) == len(keys) else (key for key in keys if key not in found)
         return found, {key: read[bucket_of(key)] or b"" for key in missing}
@@ -119,7 +121,12 @@ class RedisBackend(Places, AsyncClosing):
     async def _read(self, collection: str, keys: Sequence[str]) -> Mapping[str, bytes | None]:
         """Return the value at each key's place, and under the name of each bucket its counter."""
         tag = f"{self._prefix}:{{{collection}}}"
-        buckets = list(dict.fromkeys([bucket_of(key) for key in keys]))
+        if len(keys) == 1:
+            key, bucket = keys[0], bucket_of(keys[0])
+            places = [f"{tag}:e:{key}", f"{tag}:n:{bucket}"]
+            value, counter = await self._client.mget("get", places)
+            return {key: value, bucket: counter}
+        buckets = list(dict.fromkeys(map(bucket_of, keys)))
         places = [f"{tag}:e:{key}" for key in keys]
         places += [f"{tag}:n:{bucket}" for bucket in buckets]
         values = await self._client.mget("get", places)
