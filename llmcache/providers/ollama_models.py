@@ -169,6 +169,7 @@ class Digests:
         self._seconds = seconds
         self._known: dict[str, str | None] = {}
         self._until = -1.0
+        self._forgotten = 0
         self._asking: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
 
     def of(self, model: str) -> str | None:
@@ -185,21 +186,26 @@ class Digests:
         if not self.are_due:
             return
         async with self._lock():
-            if not self.are_due:
-                return
-            seconds = self._seconds
-            try:
-                reply = await self._delivery.get()
-                found = installed(reply, self._delivery.transport.provider)
-                self._known = {tagged(name): digest for name, digest in found.items()}
-            except ProviderError:
-                # The calls go past the cache, and say so; whether they fail is the server's matter.
-                self._known, seconds = {}, min(seconds, _AGAIN)
-            self._until = time.monotonic() + seconds
+            while self.are_due:
+                await self._ask()
+
+    async def _ask(self) -> None:
+        seconds, forgotten = self._seconds, self._forgotten
+        try:
+            reply = await self._delivery.get()
+            found = installed(reply, self._delivery.transport.provider)
+            known: dict[str, str | None] = {tagged(name): d for name, d in found.items()}
+        except ProviderError:
+            # The calls go past the cache, and say so; whether they fail is the server's matter.
+            known, seconds = {}, min(seconds, _AGAIN)
+        # What was forgotten meanwhile may be what the server said.
+        if forgotten == self._forgotten:
+            self._known, self._until = known, time.monotonic() + seconds
 
     def forget(self) -> None:
-        """Have the server asked by the next call."""
+        """Have the server asked by the next call, also if somebody is asking it now."""
         self._until = -1.0
+        self._forgotten += 1
 
     def _lock(self) -> asyncio.Lock:
         """Return the lock of this event loop: many calls at once ask once."""

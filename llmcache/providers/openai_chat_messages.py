@@ -95,11 +95,7 @@ def _wire_message(item: object, index: int, server: ChatServer) -> Json:
     path = f"messages[{index}]"
     native = native_of(item)
     if native is not None and not native.is_from(KIND, server.origin):
-        foreign = neutral(item, path).to_dict()
-        if not server.is_openai and "refusal" in foreign:
-            spoken = foreign.pop("refusal")
-            foreign["content"] = foreign.get("content") or spoken
-        return foreign
+        return _foreign(neutral(item, path), server)
     if isinstance(item, Message):
         message = item.to_dict()
         message.pop("native", None)
@@ -121,6 +117,17 @@ def _wire_message(item: object, index: int, server: ChatServer) -> Json:
         raise InvalidRequestError(f"{path}.content", reason)
     parts = [_wire_part(part, f"{path}.content[{i}]") for i, part in enumerate(content)]
     return {**item, "content": parts}
+
+
+def _foreign(message: Message, server: ChatServer) -> Json:
+    """Return a turn that another server said, as `server` takes it."""
+    told = message.to_dict()
+    if "refusal" in told and not server.is_openai:
+        spoken = told.pop("refusal")
+        told["content"] = told.get("content") or spoken
+    if "tool_calls" not in told and "refusal" not in told:
+        told.setdefault("content", "")  # of what no other server understands, nothing is left
+    return told
 
 
 def _wire_part(part: object, path: str) -> Json:

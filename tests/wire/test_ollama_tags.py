@@ -205,3 +205,41 @@ async def test_a_pull_makes_the_tags_be_looked_up_anew() -> None:
         again = await provider.complete("q", cache_response=True)
         assert again.cache is not None
         assert again.cache.status == "miss"
+
+
+async def test_what_the_server_said_before_a_tag_moved_is_not_believed_after_it() -> None:
+    """It was being asked when the tag moved, and answers only then."""
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    async with OllamaUpstream() as server, ollama_of(server, pin_digest=True) as provider:
+        await provider.complete("q", cache_response=True)
+        digests: Any = provider._digests
+        plain = digests._delivery.get
+
+        async def slow() -> Any:
+            reply = await plain()
+            asked.set()
+            await go_on.wait()
+            return reply
+
+        digests._delivery = _Slow(slow, digests._delivery)
+        digests.forget()
+        early = asyncio.create_task(provider.complete("q", cache_response=True))
+        await asked.wait()
+        server.digests["demo:latest"] = "sha256:new"
+        digests.forget()  # as `pull_model` does
+        go_on.set()
+        await early
+        assert digests.of("demo") == "sha256:new"
+        assert {b"sha256:new" in entry.identity for entry in await stored(provider)} == {
+            True,
+            False,
+        }
+
+
+class _Slow:
+    """A delivery whose `get` is another."""
+
+    def __init__(self, get: Callable[[], Awaitable[Any]], delivery: Any) -> None:
+        self.get = get
+        self.transport = delivery.transport

@@ -408,3 +408,12 @@ def test_every_recorded_answer_can_be_sent_to_every_server(recordings: Path) -> 
                 assert len(set(calls)) == len(calls) == len(asked)
                 assert is_own or all(map(rule.allows, calls)), (server, origin, calls)
     assert count > 10_000
+
+
+def test_a_foreign_turn_of_which_nothing_is_left_is_still_a_message() -> None:
+    """A paused turn of Claude's has words that only its own server knows."""
+    paused = {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {}}
+    turn = Message("assistant", native=Native("messages", {"content": [paused]}, "anthropic"))
+    for name in ("openai", "mistral", "groq"):
+        _, said, _ = sent(provider(name), "q", turn, "go on")["messages"]
+        assert said == {"role": "assistant", "content": ""}
