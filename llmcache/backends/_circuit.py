@@ -39,12 +39,12 @@ class Circuit:
         self._pause = 0.0
         self._open_until = 0.0
         self._openings = 0
-        self._trying = False
+        self._trying_until = 0.0
 
     @property
     def is_open(self) -> bool:
         """Whether calls are refused at this moment."""
-        return self._pause > 0 and (self._trying or self._clock() < self._open_until)
+        return self._pause > 0 and self._clock() < max(self._open_until, self._trying_until)
 
     def use(self, operation: str) -> _Use:
         """Let a call through for a `with` block, and learn from how it ends.
@@ -60,10 +60,12 @@ class Circuit:
 
     def begin(self) -> tuple[float, bool, int]:
         """Return when a call began, whether it tries a store that was down, and `openings`."""
-        trial = self._pause > 0
+        trial, now = self._pause > 0, self._clock()
         if trial:
-            self._trying = True
-        return self._clock(), trial, self._openings
+            # One that never ends, with its loop or in the process that this one was forked
+            # from, must not keep all others out.
+            self._trying_until = now + _LONGEST_PAUSE
+        return now, trial, self._openings
 
     def end(self, error: BaseException | None, began: tuple[float, bool, int]) -> None:
         """Learn from how a call ended."""
@@ -77,7 +79,7 @@ class Circuit:
             if not told and (slow or isinstance(error, BackendUnavailableError)):
                 self._failed(slow=slow)
         if trial:
-            self._trying = False
+            self._trying_until = 0.0
 
     def close(self) -> None:
         """Let calls through: the store was seen to work."""

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from itertools import chain, islice
-from typing import Final, TypeAlias
+from collections.abc import Awaitable, Callable, Container, Iterable, Mapping, Sequence
+from itertools import chain, count, islice
+from typing import Final, NamedTuple, TypeAlias
 
 from ..errors import BackendUnavailableError, LLMCacheError
 from ._loop_bound import own_tasks, spawn
@@ -25,6 +25,18 @@ Tell: TypeAlias = Callable[[str, Sequence[str], int], Awaitable[object]]
 _PAY_EVERY: Final = 1.0
 # More in one script would hold up everybody else on the server.
 _AT_ONCE: Final = 1_000
+# A store that is away refuses all; of a cluster, a node may be.
+_MOST_UNHEARD: Final = 3
+
+
+class _Debt(NamedTuple):
+    """A version above what the store may have, and which of all debts this is."""
+
+    version: int
+    number: int
+
+
+_Debts: TypeAlias = OrderedDict[tuple[str, str], _Debt]
 
 
 class Owed:
@@ -39,8 +51,9 @@ class Owed:
         self._warner = warner
         self._store = store
         self._most = most
-        self._removed: OrderedDict[tuple[str, str], int] = OrderedDict()
-        self._replaced: OrderedDict[tuple[str, str], int] = OrderedDict()
+        self._removed: _Debts = OrderedDict()
+        self._replaced: _Debts = OrderedDict()
+        self._numbers = count()
         self._paying: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
@@ -51,21 +64,21 @@ class Owed:
         """Return whether the store may have what was in the place before."""
         return place in self._removed or place in self._replaced
 
-    def check_room(self, operation: str, count: int) -> None:
-        """Do nothing when `count` removals more can be remembered.
+    def check_room(self, operation: str, more: int) -> None:
+        """Do nothing when so many `more` removals can be remembered.
 
         Raises:
             BackendUnavailableError: they cannot.
         """
-        if self._removed and len(self._removed) + count > self._most:
+        if self._removed and len(self._removed) + more > self._most:
             msg = "too much was replaced or removed that it still has; go on when it is back"
             raise BackendUnavailableError(msg, backend=self._store, operation=operation)
 
     def removals(self, collection: str, versions: Mapping[str, int]) -> None:
         """Remember keys that were removed, with a version each that is above what they had."""
         for key, version in versions.items():
-            self._replaced.pop((collection, key), None)
-            self._removed[collection, key] = version
+            before = self._replaced.pop((collection, key), None)
+            self._note(self._removed, (collection, key), version, before)
         self.keep_paying()
 
     def replacements(self, collection: str, versions: Mapping[str, int]) -> None:
@@ -73,12 +86,20 @@ class Owed:
         for key, version in versions.items():
             place = (collection, key)
             debts = self._removed if place in self._removed else self._replaced
-            debts[place] = version
+            self._note(debts, place, version)
         while len(self._replaced) > self._most:
             self._replaced.popitem(last=False)
             reason = "more was replaced than can be remembered; it may serve what was there before"
             self._warner.warn("put", "stale", reason)
         self.keep_paying()
+
+    def _note(
+        self, debts: _Debts, place: tuple[str, str], version: int, before: _Debt | None = None
+    ) -> None:
+        """Owe what is above all that was owed: a slow write between the two must not fit."""
+        known = before or debts.get(place)
+        highest = version if known is None else max(version, known.version)
+        debts[place] = _Debt(highest, next(self._numbers))
 
     def keep_paying(self) -> None:
         """Go on paying behind the calls, if that was left to a loop that is gone."""
@@ -92,24 +113,42 @@ class Owed:
 
     async def pay(self) -> bool:
         """Tell the store all; return whether it heard."""
-        while batch := list(islice(chain(self._removed.items(), self._replaced.items()), _AT_ONCE)):
-            by_collection: dict[str, dict[str, int]] = {}
-            for (collection, key), version in batch:
-                by_collection.setdefault(collection, {})[key] = version
-            for collection, versions in by_collection.items():
+        unheard: set[str] = set()
+        while batch := self._batch(unheard):
+            for collection, owed in batch.items():
                 try:
-                    await self._tell(collection, list(versions), max(versions.values()))
+                    highest = max(debt.version for debt in owed.values())
+                    await self._tell(collection, list(owed), highest)
                 except LLMCacheError as error:
                     self._warner.warn("pay", type(error).__name__, str(error))
-                    return False
-                self._paid(collection, versions)
-        return True
+                    unheard.add(collection)
+                    self._put_off(collection, owed)
+                    if len(unheard) >= _MOST_UNHEARD:
+                        return False
+                else:
+                    self._paid(collection, owed)
+        return not unheard
 
-    def _paid(self, collection: str, versions: Mapping[str, int]) -> None:
+    def _batch(self, but: Container[str]) -> dict[str, dict[str, _Debt]]:
+        """Return what is told next, by collection, `but` for some of these."""
+        owed = chain(self._removed.items(), self._replaced.items())
+        batch: dict[str, dict[str, _Debt]] = {}
+        for (collection, key), debt in islice((d for d in owed if d[0][0] not in but), _AT_ONCE):
+            batch.setdefault(collection, {})[key] = debt
+        return batch
+
+    def _put_off(self, collection: str, owed: Iterable[str]) -> None:
+        """Let others be told first the next time."""
+        for debts in (self._removed, self._replaced):
+            for key in owed:
+                if (collection, key) in debts:
+                    debts.move_to_end((collection, key))
+
+    def _paid(self, collection: str, owed: Mapping[str, _Debt]) -> None:
         """Forget what was told, unless it has changed again meanwhile."""
         for debts in (self._removed, self._replaced):
-            for key, version in versions.items():
-                if debts.get((collection, key)) == version:
+            for key, debt in owed.items():
+                if debts.get((collection, key)) == debt:
                     del debts[collection, key]
 
     def stop(self) -> None:

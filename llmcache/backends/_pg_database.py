@@ -242,6 +242,7 @@ class Database:
             return
         try:
             async with asyncio.timeout(self._timeout):
+                await asyncio.gather(*opened.tasks)  # statements that were given up
                 for reader in readers:
                     await reader.close()
                 await pool.close()

@@ -33,13 +33,13 @@ class RedisLease:
         try:
             async with self._client.use("lease") as client:
                 taken = await client.set(self._place, self._token, nx=True, px=self._milliseconds)
-        except asyncio.CancelledError:
-            # Free what was perhaps taken for a caller who had gone.
+            if not taken:
+                taken = await self._client.run("lease", "no_lease", [self._place], [self._token])
+        except (asyncio.CancelledError, BackendUnavailableError):
+            # Free what was perhaps taken, for a caller who had gone or by a reply that was lost.
             spawn(renewals, self._give_back())
             raise
-        if not taken and not await self._client.run(
-            "lease", "no_lease", [self._place], [self._token]
-        ):
+        if not taken:
             return False
         self._renewal = spawn(renewals, self._renew())
         return True

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from ..errors import BackendUnavailableError
 from ._loop_bound import LoopBound
@@ -18,8 +18,9 @@ from ._redis_client import RedisClient, translated
 from .base import may_be_key
 from .powers import Change
 
-__all__ = ["NO_REVISION", "News", "named"]
+__all__ = ["NOBODY", "NO_REVISION", "News", "Told", "named"]
 
+NOBODY: Final = "-"
 NO_REVISION: Final = "-"
 """Who tells a change and no revision of its own."""
 
@@ -35,6 +36,14 @@ _CHANGE_WORDS: Final = 4
 def named(revision: int | None) -> str:
     """Return how the news name a revision."""
     return NO_REVISION if revision is None else str(revision)
+
+
+class Told(NamedTuple):
+    """What goes with a write: who made it, the revision to tell, and the fence."""
+
+    author: str = NOBODY
+    revision: str = ""
+    fence: int | None = None
 
 
 class _Listener:

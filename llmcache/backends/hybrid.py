@@ -170,7 +170,7 @@ class HybridRedisPostgreSQLCache(LeftToPostgres, AsyncClosing):
         author: str = "",
     ) -> Sequence[str]:
         """As `put`, but what Postgres has above `fence` stays; return the keys of these."""
-        with self._far.use("put"):
+        with self._far.use("put"), self._in_doubt(collection, [entry.key for entry in entries]):
             written = await self.postgres.put_versions(collection, entries, fence)
         versions = {each.entry.key: each.version or 0 for each in written.entries}
         if versions:
@@ -198,9 +198,9 @@ class HybridRedisPostgreSQLCache(LeftToPostgres, AsyncClosing):
                 told when it is back than can be remembered. Nothing is stored.
         """
         self._owed.check_room("load", len(entries))
-        with self._far.use("load"):
-            loaded = await self.postgres.load_versions(collection, entries, on_conflict)
         keys = list(dict.fromkeys(entry.key for entry in entries))
+        with self._far.use("load"), self._in_doubt(collection, keys):
+            loaded = await self.postgres.load_versions(collection, entries, on_conflict)
         # Also what is new to Postgres: Redis may have what was pruned there.
         if keys:
             await self._remove("load", collection, keys, loaded.version, loaded.revision)
@@ -347,7 +347,7 @@ class HybridRedisPostgreSQLCache(LeftToPostgres, AsyncClosing):
 
     @contextlib.contextmanager
     def _in_doubt(self, collection: str, keys: Sequence[str]) -> Generator[None, None, None]:
-        """Let Redis forget `keys` where nobody knows whether Postgres has removed them."""
+        """Let Redis forget `keys` where nobody knows whether Postgres has changed them."""
         try:
             yield
         except (BackendUnavailableError, asyncio.CancelledError):

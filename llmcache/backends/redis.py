@@ -14,7 +14,7 @@ import math
 import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from ..errors import BackendUnavailableError, ConfigurationError
 from ._batches import Batches
@@ -23,7 +23,7 @@ from ._closing import AsyncClosing
 from ._loop_bound import own_tasks
 from ._redis_client import RedisClient, check_client
 from ._redis_leases import RedisLease
-from ._redis_news import NO_REVISION, News
+from ._redis_news import NO_REVISION, NOBODY, News, Told
 from ._redis_places import Places, bucket_of, literal
 from ._redis_totals import SAMPLE, counted, on_all, room_of, sampled
 from ._redis_url import check_url
@@ -46,7 +46,6 @@ _VERSION: Final = 8
 # What makes the newest of its moment.
 _NOW: Final = b""
 _WRITER: Final = b"w"
-_NOBODY: Final = "-"
 _BATCH: Final = 500
 # Large values in one script would hold up everybody else on the server.
 _PUT_AT_ONCE: Final = 100
@@ -167,7 +166,7 @@ class RedisBackend(Places, AsyncClosing):
     ) -> Sequence[str]:
         """As `put`, but what was stored above `fence` stays; return the keys of these."""
         last = list({entry.key: VersionedEntry(entry) for entry in entries}.values())
-        told = _Told(author or _NOBODY, "", fence)
+        told = Told(author or NOBODY, "", fence)
         return (await self._store(collection, [(each, _WRITER) for each in last], told))[1]
 
     async def put_newer(
@@ -183,7 +182,7 @@ class RedisBackend(Places, AsyncClosing):
 
         `revision` is told with the change (empty: the one this store counts).
         """
-        told = _Told(author or _NOBODY, revision)
+        told = Told(author or NOBODY, revision)
         return (await self._store(collection, [(each, _WRITER) for each in entries], told))[0]
 
     async def fill(
@@ -191,10 +190,10 @@ class RedisBackend(Places, AsyncClosing):
     ) -> int:
         """Store what was found elsewhere after `look` missed it; return how much was stored."""
         ticketed = [(each, tickets[each.entry.key]) for each in entries]
-        return (await self._store(collection, ticketed, _Told()))[0]
+        return (await self._store(collection, ticketed, Told()))[0]
 
     async def _store(
-        self, collection: str, entries: Sequence[tuple[VersionedEntry, bytes]], told: _Told
+        self, collection: str, entries: Sequence[tuple[VersionedEntry, bytes]], told: Told
     ) -> tuple[int, list[str]]:
         """Return how many were stored, and the keys of those that the fence kept out."""
         check_collection(collection)
@@ -396,11 +395,3 @@ class RedisBackend(Places, AsyncClosing):
                 tag, _, key = place.decode().removeprefix(f"{self._prefix}:{{").partition("}:e:")
                 infos.append(EntryInfo(tag, key, size - _VERSION))
         return infos
-
-
-class _Told(NamedTuple):
-    """What goes with a write: who made it, the revision to tell, and the fence."""
-
-    author: str = _NOBODY
-    revision: str = ""
-    fence: int | None = None

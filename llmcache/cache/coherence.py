@@ -134,7 +134,7 @@ class Coherence:
         return gone
 
     def knows(self, collection: str) -> bool:
-        """Return whether a collection was met and is not forgotten: memory may hold of it."""
+        """Return whether anything is known of a collection: of one that was forgotten, nothing is held."""
         return collection in self._known
 
     def _make_room(self) -> set[str]:

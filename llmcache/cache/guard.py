@@ -92,9 +92,9 @@ class Guard:
             budget.left -= time.monotonic() - started
         return default
 
-    def warn(self, operation: str, kind: str, reason: str) -> None:
-        """Count a failure, and log a warning of it, unless the same was said a moment ago."""
-        self.failures += 1
+    def warn(self, operation: str, kind: str, reason: str, *, failed: bool = True) -> None:
+        """Log a warning, unless the same was said a moment ago; count it if the store `failed`."""
+        self.failures += failed
         self._warner.warn(operation, kind, reason)
 
 

@@ -219,7 +219,7 @@ class Store(Entries):
         try:
             parts = [self.codec.parts(held.entry) for held in helds]
         except ValueError as error:
-            self.guard.warn("encode", "not stored", f"{collection}: {error}")
+            self.guard.warn("encode", "not stored", f"{collection}: {error}", failed=False)
             self.counters.dropped += len(helds)
             return str(error)
         if fence is None:

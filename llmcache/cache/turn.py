@@ -77,16 +77,20 @@ async def turn(
     if isinstance(lease, EverybodysLease):
         yield got
         return
-    end = asyncio.get_running_loop().call_later(term, _end_term, store, lease, term)
+    # A term of 0 is that of who keeps nobody waiting: there is no end to it.
+    loop = asyncio.get_running_loop()
+    end = loop.call_later(term, _end_term, store, lease, term) if term > 0 else None
     try:
         yield got
     finally:
-        end.cancel()
+        if end is not None:
+            end.cancel()
         await _release(store, lease, budget)
 
 
 def _end_term(store: Store, lease: Lease, term: float) -> None:
-    store.guard.warn("lease", "term", f"no answer within {term:.3g} s, another may take over")
+    reason = f"no answer within {term:.3g} s, another may take over"
+    store.guard.warn("lease", "term", reason, failed=False)
     _let_go(store, lease)
 
 
@@ -132,7 +136,7 @@ async def _take(
         if mine is not None:
             return mine
     reason = f"no answer from its holder within {sum(each for _, each in waits):.3g} s"
-    store.guard.warn("lease", "patience", reason)
+    store.guard.warn("lease", "patience", reason, failed=False)
     return EverybodysLease(), await _fenced(store, place, budget)
 
 

@@ -173,6 +173,7 @@ class _Warming:
             return
         self.seen += len(batch)
         # What changes from here on is noticed, and what changed before is not in memory.
+        await self.store.meet(batch[0].collection, Budget(_PATIENCE))
         await self.store.coherence.confirm(batch[0].collection, Budget(_PATIENCE))
         if self._near is not None:
             await self._copy(self._near, batch)
@@ -214,7 +215,9 @@ class _Warming:
                 continue
             # What is there now is at least as new as what was read.
             held = tier.get(place)
-            if held is None and self.store.coherence.may_hold(*place, since):
+            coherence = self.store.coherence
+            is_known = coherence.knows(collection) and coherence.may_hold(*place, since)
+            if held is None and is_known:
                 held = self._held(collection, info.key, found.get(info.key))
             if held is None:
                 self._skipped += 1
