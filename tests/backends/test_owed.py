@@ -14,6 +14,7 @@ from backend_support import entry, key, scan
 
 from llmcache.backends import _owed as owed_module
 from llmcache.backends import hybrid as hybrid_module
+from llmcache.backends._warner import Warner
 from llmcache.backends.hybrid import HybridRedisPostgreSQLCache
 from llmcache.backends.postgres import PostgresBackend
 from llmcache.backends.redis import RedisBackend
@@ -259,3 +260,94 @@ async def test_what_redis_did_not_do_is_counted(postgres: PostgresBackend) -> No
         await hybrid.get("default", [key(1)])
         await hybrid.get("default", [key(1)])
         assert hybrid.hidden_failures == 2
+
+
+# --- debts ----------------------------------------------------------------------------------------
+
+
+class _Ledger:
+    """Debts to a store that is told nothing of the collections in `away`."""
+
+    def __init__(self) -> None:
+        self.away: set[str] = set()
+        self.told: list[tuple[str, list[str], int]] = []
+        self.while_told: Callable[[], None] = lambda: None
+        self.owed = owed_module.Owed(self._tell, Warner("near"), store="near", most=100)
+
+    async def _tell(self, collection: str, keys: Sequence[str], version: int) -> None:
+        if collection in self.away:
+            raise BackendUnavailableError("away", backend="near", operation="pay")
+        self.told.append((collection, list(keys), version))
+        self.while_told()
+
+
+@pytest.fixture
+def ledger(monkeypatch: pytest.MonkeyPatch) -> _Ledger:
+    made = _Ledger()
+    monkeypatch.setattr(made.owed, "keep_paying", lambda: None)  # when the test says so
+    return made
+
+
+async def test_a_debt_is_never_lowered(ledger: _Ledger) -> None:
+    """What has a version between the two would be let in."""
+    ledger.owed.removals("c", {key(1): 8})
+    ledger.owed.removals("c", {key(1): 0})
+    ledger.owed.replacements("c", {key(2): 9})
+    ledger.owed.removals("c", {key(2): 0})
+    assert await ledger.owed.pay()
+    assert ledger.told == [("c", [key(1), key(2)], 9)]
+
+
+async def test_what_is_owed_again_while_it_is_told_is_told_again(ledger: _Ledger) -> None:
+    def again() -> None:
+        ledger.while_told = lambda: None
+        ledger.owed.removals("c", {key(1): 8})
+
+    ledger.owed.removals("c", {key(1): 8})
+    ledger.while_told = again
+    assert await ledger.owed.pay()
+    assert ledger.told == [("c", [key(1)], 8)] * 2
+    assert len(ledger.owed) == 0
+
+
+@pytest.mark.parametrize("dead", [1, 2, 5])
+async def test_a_node_that_is_away_keeps_nobody_else_from_being_told(
+    ledger: _Ledger, dead: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(owed_module, "_AT_ONCE", 4)
+    ledger.away = {f"dead{n}" for n in range(dead)}
+    for name in (*sorted(ledger.away), "alive"):
+        ledger.owed.removals(name, {key(n): n for n in range(10)})
+    for _ in range(dead):
+        assert not await ledger.owed.pay()
+    assert {each for _, keys, _ in ledger.told for each in keys} == {key(n) for n in range(10)}
+    assert len(ledger.owed) == 10 * dead
+    ledger.away = set()
+    assert await ledger.owed.pay()
+    assert len(ledger.owed) == 0
+
+
+async def test_a_write_of_which_nobody_knows_whether_it_was_made_leaves_nothing_near(
+    postgres: PostgresBackend, held: _Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Postgres has made it, and its word is lost on the way."""
+    async with HybridRedisPostgreSQLCache(postgres=postgres, redis=held) as hybrid:
+        for change in (
+            lambda: hybrid.put("default", [entry(1, b"new")]),
+            lambda: hybrid.load("default", [entry(1, b"new")]),
+        ):
+            await hybrid.put("default", [entry(1, b"old")])
+            for name in ("put_versions", "load_versions"):
+                whole = getattr(postgres, name)
+
+                async def lost(*arguments: Any, whole: Any = whole) -> Any:
+                    await whole(*arguments)
+                    raise BackendUnavailableError("lost", backend="pg", operation="put")
+
+                monkeypatch.setattr(postgres, name, lost)
+            with pytest.raises(BackendUnavailableError, match="lost"):
+                await change()
+            monkeypatch.undo()
+            await _until(lambda: _paid(hybrid))
+            assert await held.get("default", [key(1)]) == {}
+            assert await hybrid.get("default", [key(1)]) == {key(1): b"new"}

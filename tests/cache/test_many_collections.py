@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
+from pathlib import Path
 
 import pytest
 from cache_support import until
@@ -45,9 +46,9 @@ async def _ask(provider: OpenAIProvider, number: int, **options: bool) -> tuple[
 
 
 async def test_what_is_kept_of_collections_is_bounded(
-    make_provider: MakeProvider, upstream: DemoUpstream
+    make_provider: MakeProvider, upstream: DemoUpstream, tmp_path: Path
 ) -> None:
-    backend = Heard("cache")
+    backend = Heard(tmp_path / "cache")
     async with make_provider(cache_backend=backend) as provider:
         store = provider.cache.store
         for number in range(50):
@@ -107,3 +108,21 @@ async def test_samples_of_all_collections_have_one_bound(
             kept = [part for parts in learned._samples.values() for each in parts for part in each]
             assert learned._sampled == sum(map(len, kept)) <= 4_000
         assert 0 < len(learned._samples) < 8
+
+
+async def test_warming_keeps_to_the_bound(make_provider: MakeProvider, tmp_path: Path) -> None:
+    async with make_provider() as writer:
+        for number in range(40):
+            await _ask(writer, number)
+    backend = Heard(tmp_path / "cache")
+    async with make_provider(cache_backend=backend) as provider:
+        for number in range(40):
+            report = await provider.warm_cache(collection=f"user-{number}")
+            assert report.loaded == 1
+        store = provider.cache.store
+        assert len(store.coherence._known) <= 10
+        assert {place[0] for place in store.tier.places()} <= store.coherence._known.keys()
+        for number in range(40):
+            assert (await _ask(provider, number))[1] in {"memory", "backend"}
+        assert len(store.coherence._known) <= 10
+        await until(lambda: backend.listening <= 10)
