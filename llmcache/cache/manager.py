@@ -175,6 +175,8 @@ class CacheManager(Upkeep):
         asked = Asked(call)
         budget = Budget(self._deadline, before_waiting=asked.own)
         stored = await self._stored(call, control, key, held, budget)
+        if stored.held is not None and stored.state is Freshness.FRESH:
+            return self._labels.hit(stored.held, control, stored.tier)
         if stored.held is not None and stored.serves(control):
             return self._serve(stored.held, stored, asked, control)
         return await self._fresh(asked.own(), control, key, budget, stored)
