@@ -16,7 +16,7 @@ from ..types._json import Json
 from .canonical import ordered, plain
 from .media import base64_digest, media_url
 from .rules import TABLES, Verdict
-from .secrets import discreet, sealed, sealed_url
+from .secrets import SCHEMA_FIELDS, TOOL_FIELDS, discreet, sealed, sealed_url
 
 __all__ = ["is_list", "is_object", "native_chat", "native_responses", "normalize_body"]
 
@@ -32,13 +32,6 @@ DROPPED: Final = _Dropped()
 
 # Marks on content and tools that steer the provider's own prompt cache.
 _PROMPT_CACHE_MARKS: Final = frozenset({"cache_control", "prompt_cache_breakpoint"})
-# Fields that hold a JSON Schema, in whatever object they stand.
-_SCHEMA_FIELDS: Final = frozenset({"parameters", "schema", "input_schema", "output_schema"})
-# Of tools that the caller runs: nothing in them is secret, and every call passes here.
-_TOOL_FIELDS: Final = _SCHEMA_FIELDS | frozenset(
-    "allowed_callers cache_control custom defer_loading description format function "
-    "input_examples name strict type".split()
-)
 _WHERE: Final = frozenset({"server_url", "url"})
 
 
@@ -102,7 +95,7 @@ def _deep(value: Json) -> Json:
         return value
     if is_object(value):
         return {
-            name: ordered(item) if name in _SCHEMA_FIELDS else _deep(item)
+            name: ordered(item) if name in SCHEMA_FIELDS else _deep(item)
             for name, item in value.items()
         }
     if is_list(value):
@@ -122,7 +115,7 @@ def _object(value: Json, special: _Special | None = None) -> Json:
         elif type(item) is str:
             out[name] = item
         elif item is not None and name not in _PROMPT_CACHE_MARKS:
-            out[name] = ordered(item) if name in _SCHEMA_FIELDS else _deep(item)
+            out[name] = ordered(item) if name in SCHEMA_FIELDS else _deep(item)
     return out
 
 
@@ -204,13 +197,14 @@ def _tools(value: Json, special: _Special | None = None) -> Json:
 
 
 def _discreet_tool(tool: Json) -> Json:
-    if not is_object(tool) or tool.keys() <= _TOOL_FIELDS:
+    # Every call passes here.
+    if not is_object(tool) or tool.keys() <= TOOL_FIELDS:
         return tool
     return {
         name: sealed_url(item)
         if name in _WHERE and item is not None
         else item
-        if name in _TOOL_FIELDS
+        if name in TOOL_FIELDS
         else discreet(name, item)
         for name, item in tool.items()
     }

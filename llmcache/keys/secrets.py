@@ -17,9 +17,12 @@ from ..types._json import Json
 from .canonical import digest
 
 __all__ = [
+    "SCHEMA_FIELDS",
+    "TOOL_FIELDS",
     "discreet",
     "has_secret_url",
     "holds_secrets",
+    "is_schema",
     "is_secret_name",
     "sealed",
     "sealed_url",
@@ -36,6 +39,13 @@ _NAME: Final = re.compile(
 _HOLDER: Final = re.compile(r"(headers|secrets)$", re.IGNORECASE)
 # The properties of a schema have names, and no values: vLLM's, and those of later fields.
 _SCHEMAS: Final = frozenset({"guided_json", "json_schema", "schema"})
+SCHEMA_FIELDS: Final = frozenset({"parameters", "schema", "input_schema", "output_schema"})
+"""Fields that hold a JSON Schema, in whatever object of an API that has been classified."""
+TOOL_FIELDS: Final = SCHEMA_FIELDS | frozenset(
+    "allowed_callers cache_control custom defer_loading description format function "
+    "input_examples name strict type".split()
+)
+"""Fields of the tools that the caller runs: nothing in them is secret."""
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
 _QUOTED_URL: Final = re.compile(rb'"([A-Za-z][A-Za-z0-9+.-]*://[^"\\\s]+)\\*"')
 _CODE: Final = "code"  # of Azure's functions
@@ -49,6 +59,14 @@ def is_secret_name(name: object) -> bool:
 def holds_secrets(name: object) -> bool:
     """Return whether all texts in a field of this name are taken for credentials."""
     return isinstance(name, str) and _HOLDER.search(name) is not None
+
+
+def is_schema(name: object) -> bool:
+    """Return whether a field of this name holds a schema, wherever it stands.
+
+    `parameters` does so in tools alone: Azure's `data_sources` have credentials there.
+    """
+    return name in _SCHEMAS
 
 
 def sealed(value: Json) -> Json:
@@ -78,7 +96,7 @@ def discreet(name: object, value: Json) -> Json:
     """
     if is_secret_name(name) or holds_secrets(name):
         return sealed(value)
-    if name in _SCHEMAS:
+    if is_schema(name):
         return value
     if isinstance(value, Mapping):
         return {inner: discreet(inner, item) for inner, item in value.items()}

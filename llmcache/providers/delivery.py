@@ -21,12 +21,6 @@ from .retry import Retry
 
 __all__ = ["Delivery"]
 
-# What was said, by people and models: a field called `key` there is no credential. Nor is it in
-# what a response repeats of its request, as a rule.
-_NO_CREDENTIALS: Final = frozenset(
-    "input instructions messages metadata prompt prompt_cache_key safety_identifier system "
-    "user".split()
-)
 # Makes the digest of a credential worthless to whoever finds it elsewhere.
 _OF_THIS_PROCESS: Final = os.urandom(32)
 
@@ -73,11 +67,7 @@ class Delivery:
         if not names:
             return headers
         redaction = self.redaction({})
-        hidden = {
-            name
-            for name in names
-            if redaction.applies_to(Recording(headers=((name, headers[name]),)))
-        }
+        hidden = {name for name in names if redaction.hides(headers[name])}
         return {n: v for n, v in headers.items() if n.lower() not in hidden} if hidden else headers
 
     def _tries(self) -> Retry:
@@ -96,8 +86,7 @@ class Delivery:
 
     def is_given_away_by(self, recording: Recording, body: Mapping[str, Json]) -> bool:
         """Return whether an answer to `body` repeats a credential that was sent with it."""
-        told = {name: value for name, value in body.items() if name not in _NO_CREDENTIALS}
-        return self.redaction(told).applies_to(recording)
+        return self.redaction(body).applies_to(recording)
 
     def redaction(self, body: Mapping[str, Json]) -> Redaction:
         """Return what keeps the credentials of a call out of its errors."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from llmcache import OpenAIProvider
 from llmcache.errors import InvalidRequestError, LLMCacheError, ProviderError
 from llmcache.providers.redaction import Redaction
 from llmcache.testing.upstream import Reply
+from llmcache.types import Recording, WireEvent
 
 from .support import SECRET, as_json, collect, serving
 from .test_secrets import check_clean
@@ -111,6 +113,113 @@ def test_a_body_that_contains_itself_is_read_once() -> None:
     body: dict[str, Any] = {"api_key": SECRET}
     body["self"] = [body]
     assert redacted(SECRET, body) == "[redacted]"
+
+
+# --- as JSON writes it ------------------------------------------------------------------------
+
+ODD = "abc/def+ghi/jkl&mno\"p'qrs<1>=="
+WRITTEN = {
+    "Python": json.dumps(ODD),
+    "PHP": json.dumps(ODD).replace("/", "\\/"),
+    "Go": ODD.replace('"', '\\"').replace("&", "\\u0026").replace("<", "\\u003c"),
+    "Gson": json.dumps(ODD).replace("=", "\\u003d").replace("'", "\\u0027"),
+    ".NET": ODD.replace("+", "\\u002B").replace('"', "\\u0022"),
+    "twice": json.dumps(json.dumps(ODD).replace("/", "\\/")),
+}
+
+
+@pytest.mark.parametrize("written", WRITTEN.values(), ids=WRITTEN)
+def test_one_in_escaped_json_is_found(written: str) -> None:
+    redaction = Redaction(URL, {"authorization": f"Bearer {ODD}"})
+    body = f'{{"you sent": "Bearer {written}"}}'.encode()
+    assert redaction.applies_to(Recording(body=body))
+    assert redaction.applies_to(Recording(events=(WireEvent(b"{}"), WireEvent(body))))
+    assert redaction.hides(written)
+    assert "jkl" not in redacted(f"not an answer: {written} it was", {"api-key": ODD})
+
+
+@pytest.mark.parametrize("cut", ["", "…"])
+@pytest.mark.parametrize("length", range(len("abc\\/de"), len("abc\\/def\\u002fghi") + 1))
+def test_one_that_was_cut_in_escaped_json_is_found(length: int, cut: str) -> None:
+    quoted = "abc\\/def\\u002fghi"[:length] + cut
+    assert redacted(f"HTML: {quoted}", {"key": "abc/def/ghi/jkl"}) == f"HTML: [redacted]{cut}"
+
+
+def test_backslashes_stay_where_there_is_no_credential() -> None:
+    text = 'C:\\users\\new, "a\\/b", \\u003d'
+    assert redacted(text, {"api-key": ODD}) == text
+    assert not Redaction(URL, {"api-key": ODD}).applies_to(Recording(body=text.encode()))
+
+
+# --- what an answer may say -------------------------------------------------------------------
+
+
+def repeated(text: str, **body: Any) -> bool:
+    """Return whether an answer of this text gives away a call with this body."""
+    sent = {"authorization": f"Bearer {SECRET}", "user-agent": "llmcache/1.0 (python 3.14)"}
+    return Redaction(URL, sent, body).applies_to(Recording(body=text.encode()))
+
+
+def _mcp(**fields: Any) -> dict[str, Any]:
+    return {"tools": [{"type": "mcp", "server_label": "m", **fields}]}
+
+
+@pytest.mark.parametrize(
+    ("text", "body"),
+    [
+        ("application/json; charset=utf-8", _mcp(headers={"X-Format": "application/json"})),
+        ("a-readable-tenant-name", _mcp(headers={"X-Tenant": "a-readable-tenant-name"})),
+        ("gzip, deflate, br, zstd", {"extra_headers": {"X-Coding": "gzip, deflate, br, zstd"}}),
+        ("llmcache/1.0 (python 3.14)", {}),
+        ("mcp.production.example.com", _mcp(server_url="https://mcp.production.example.com/mcp")),
+        ("of/documents-and-pictures", _mcp(server_url="https://h/of/documents-and-pictures")),
+        ("PreferredColourScheme", _mcp(headers={"Cookie": "PreferredColourScheme=dark"})),
+        ("api.example-of-a-domain.com", {
+            "container": {"domain_secrets": [
+                {"domain": "api.example-of-a-domain.com", "name": "n", "value": SECRET}
+            ]},
+        }),
+        ("a-basic-thing-of-many-letters", {"style": "basic a-thing-of-many-letters"}),
+    ],
+)  # fmt: skip
+def test_an_answer_may_say_what_is_no_credential(text: str, body: Any) -> None:
+    assert not repeated(text, **body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        _mcp(authorization=SECRET),
+        _mcp(headers={"Authorization": f"Bearer {SECRET}"}),
+        _mcp(headers={"X-Any-Name": f"Bearer {SECRET}"}),
+        _mcp(headers={"X-Api-Key": SECRET}),
+        _mcp(headers={"Cookie": f"theme=dark; id={SECRET}"}),
+        _mcp(server_url=f"https://h.example/{SECRET}/mcp"),
+        {"mcp_servers": [{"url": f"https://h.example/mcp?k={SECRET}"}]},
+        {"container": {"domain_secrets": [{"domain": "d", "name": "n", "value": SECRET}]}},
+        {"data_sources": [{"parameters": {"authentication": {"key": SECRET}}}]},
+        {"input": [{"type": "later", **_mcp(authorization=SECRET)}]},
+        {},
+    ],
+    ids=repr,
+)
+def test_an_answer_may_not_repeat_what_is_one(body: Any) -> None:
+    assert repeated(f"you sent {SECRET}!", **body)
+    assert not repeated("you sent nothing at all", **body)
+
+
+def test_what_a_turn_brings_along_has_credentials_in_its_tools_alone() -> None:
+    tools = _mcp(authorization=SECRET)
+    assert redacted(f"no {SECRET}", {"input": [{"type": "later", **tools}]}) == "no [redacted]"
+    said = {"type": "tool_use", "input": {"headers": {"A": "a-plain-value"}, "key": "primary"}}
+    text = "a-plain-value, primary"
+    assert redacted(text, {"messages": [{"role": "assistant", "content": [said]}]}) == text
+
+
+def test_an_object_that_stands_in_two_places_is_judged_in_both() -> None:
+    shared = {"api_key": SECRET}
+    for body in ({"input": [shared], "later": shared}, {"later": shared, "input": [shared]}):
+        assert redacted(SECRET, body) == "[redacted]"
 
 
 async def asked(provider: OpenAIProvider, how: str, **options: Any) -> None:

@@ -251,6 +251,28 @@ async def test_a_name_that_repeats_the_key_is_neither_told_nor_stored() -> None:
         assert whole.request_id == streamed.request_id == "req_9"
 
 
+@PATHS
+@pytest.mark.parametrize("key", ["abc123", "token-abc123", "token-abc12345"])
+async def test_a_short_key_is_no_name_either(key: str, options: Mapping[str, Any]) -> None:
+    headers = {"x-request-id": f"req-Bearer {key}", "request-id": "req_9"}
+    replies = [Reply(body=b"{}", headers=headers), Reply(body=BEGUN["chat"], headers=headers)]
+    async with (
+        Upstream(lambda _: replies.pop(0)) as upstream,
+        provider_of(upstream, api_key=key) as provider,
+    ):
+        whole = await error_of(provider.complete("one", **options))
+        _, streamed = await until_error(provider.stream("two", **options))
+        assert whole.request_id == streamed.request_id == "req_9"
+        sound = Reply(body=as_json(completion("hi")), headers=headers)
+        replies += [sound, Reply(body=SOUND["chat"], headers=headers)]
+        await provider.complete("three", **options)
+        async for _ in provider.stream("four", **options):
+            pass
+        entries = await stored(provider)
+        assert len(entries) == (2 if options else 0)
+        assert all(dict(e.recording.headers) == {"request-id": "req_9"} for e in entries)
+
+
 # --- calls of one's own -----------------------------------------------------------------------
 
 
