@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeVar
 from ..errors import CacheMissError, InvalidRequestError, LLMCacheError, ProviderError
 from ..keys.canonical import digest
 from ..prices import priced_usage
-from ..providers.base import EmbedCall
+from ..providers.base import EmbedCall, Terms, terms_of
 from ..types import CacheEntry, CacheInfo, EmbeddingResult, Usage
 from . import inspection
 from .admission import Freshness, freshness
@@ -24,7 +24,7 @@ from .labels import Labels
 from .making import Facts, make_entry
 from .store import Store
 from .tier import Held
-from .turn import Turn, turn
+from .turn import Turn, aside, turn
 
 __all__ = ["Embedder"]
 
@@ -132,9 +132,10 @@ class Embedder:
                     batch = await flight.join()
                     break
                 except LLMCacheError as error:
-                    if not joined or not flight.spares(error, call.credential):
+                    if not joined or not flight.spares(error, call):
                         raise
-                flight, joined = self._flight(call, control, keys, wanted, budget)
+                terms = terms_of(call)
+                flight, joined = self._flight(call, control, keys, wanted, budget, terms)
         except ProviderError as error:
             if len(spare) < len(wanted):
                 raise
@@ -151,14 +152,18 @@ class Embedder:
         keys: Sequence[str],
         wanted: Sequence[str],
         budget: Budget,
+        terms: Terms | None = None,
     ) -> tuple[Flight[_Batch], bool]:
-        """Return the flight that makes these very vectors, and whether somebody else started it."""
+        """Return the flight that makes these very vectors, and whether somebody else started it.
+
+        `terms` are those of a call that was spared, and goes aside with its like.
+        """
         name = "embed:" + digest("\n".join(wanted).encode())
         place = (control.collection, name) if control.is_plain else None
-        running = self._flights.find(place)
+        running = self._flights.find(place, terms)
         if running is not None:
             return running, True
-        flight = Flight[_Batch](call.credential)
+        flight = Flight[_Batch](call, terms)
         indices = {key: keys.index(key) for key in wanted}
         work = partial(self._lead, flight, call, control, indices, name, budget)
         self._flights.start(place, flight, work)
@@ -173,7 +178,7 @@ class Embedder:
         name: str,
         budget: Budget,
     ) -> _Batch:
-        async with self._turn(control, name, budget) as got:
+        async with self._turn(flight, control, name, budget) as got:
             found: _Vectors = {}
             if control.is_plain:
                 known = await self._read(call, control, list(indices), budget)
@@ -200,13 +205,14 @@ class Embedder:
             return _Batch({**found, **made}, stored=reason is None, reason=reason)
 
     def _turn(
-        self, control: Control, name: str, budget: Budget
+        self, flight: Flight[_Batch], control: Control, name: str, budget: Budget
     ) -> AbstractAsyncContextManager[Turn]:
         """Hold the right to make this very list; lists that overlap otherwise do not wait."""
         if not control.is_plain:
             return nullcontext(Turn())
         place = (control.collection, name)
-        return turn(self._store, place, budget, term=self._flight_timeout)
+        enter = aside if flight.is_aside else turn
+        return enter(self._store, place, budget, term=self._flight_timeout)
 
     async def _read(
         self, call: EmbedCall, control: Control, keys: Sequence[str], budget: Budget

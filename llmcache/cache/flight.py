@@ -4,9 +4,10 @@ The call runs in a task of its own, not in the task of whoever came first. So a
 leader that is cancelled takes nobody with it: the call goes on as long as
 anybody waits for it, and stops when the last one leaves.
 
-What fails for its leader alone, whose credential is refused or whose quota is spent, is
-no answer to a follower with another credential: it asks for itself, as the leader of
-those that are left.
+What fails on its leader's terms, whose credential is refused, whose patience is at an end
+or whose provider was closed, is no answer to a follower on other terms: it asks for
+itself, at once and beside the others, in a flight that only callers on its own terms
+share. So who has waited once for somebody else's failure waits for no other.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ from ..errors import (
     PermissionDeniedError,
     ProviderError,
     RateLimitError,
+    ServerError,
 )
+from ..providers.base import Call, EmbedCall, Terms, terms_of
 from ..types import StreamEvent, StreamEventType
 
 __all__ = ["Flight", "Flights", "StreamFlight"]
@@ -36,7 +39,7 @@ Place = tuple[str, str]
 
 # What a server says to one account and not to another: a model may be there for one of them
 # only. A request that cannot be sent may have a credential that is no header's value.
-_OF_ITS_LEADER: Final = (
+_OF_ITS_CALLER: Final = (
     AuthenticationError,
     InvalidRequestError,
     NotFoundError,
@@ -44,6 +47,9 @@ _OF_ITS_LEADER: Final = (
     RateLimitError,
 )
 _PAYMENT_REQUIRED: Final = 402
+# What longer waiting, one more attempt or connections of one's own may get past; with what else
+# a server calls passing.
+_OF_ITS_MANNER: Final = (ConnectionFailedError, ServerError)
 
 
 class Flight(Generic[T]):
@@ -52,10 +58,14 @@ class Flight(Generic[T]):
     task: asyncio.Task[T]
     """Set by `Flights.start`, before anybody else sees the flight."""
 
-    def __init__(self, credential: Callable[[], bytes]) -> None:
-        """Wait for `Flights` to start the task; `credential` is the leader's, see `Call`."""
+    def __init__(self, call: Call | EmbedCall, terms: Terms | None = None) -> None:
+        """Wait for `Flights` to start the task; `call` is the leader's.
+
+        `terms` are those of a leader who was spared another's failure: it goes aside.
+        """
         self.waiters = 0
-        self._credential = credential
+        self._call = call
+        self._aside = terms
         self.answered = False
         """The provider has answered: from here on the work is never cancelled, it is paid for."""
 
@@ -70,16 +80,35 @@ class Flight(Generic[T]):
         finally:
             self.leave()
 
-    def spares(self, error: LLMCacheError, credential: Callable[[], bytes]) -> bool:
-        """Whether `error`, in which the call ended, says nothing to a follower with `credential`.
+    @property
+    def is_aside(self) -> bool:
+        """Whether it waits for nobody's turn, for its leader has waited already."""
+        return self._aside is not None
 
-        One with the leader's own shares its failure, so a thousand of them are one call.
+    @property
+    def terms(self) -> Terms:
+        """The leader's, as far as is known at the start."""
+        return terms_of(self._call) if self._aside is None else self._aside
+
+    @property
+    def is_landing(self) -> bool:
+        """Whether it brings something home for who joins it now."""
+        if self.task.done() or self.task.cancelling():
+            return False
+        # What another loop left behind when it was closed will never land.
+        return self.task.get_loop() is asyncio.get_running_loop()
+
+    def spares(self, error: LLMCacheError, call: Call | EmbedCall) -> bool:
+        """Whether `error`, in which the flight ended, says nothing to a follower with `call`.
+
+        One on the leader's own terms shares its failure, so a thousand of them are one call.
         """
-        if not isinstance(error, _OF_ITS_LEADER):
-            status = error.status if isinstance(error, ProviderError) else None
-            if status != _PAYMENT_REQUIRED:
-                return False
-        return self._credential() != credential()
+        if self.task.cancelled():  # the cache was closed, to everybody
+            return False
+        leader, follower = terms_of(self._call), terms_of(call)
+        if _is_of_its_caller(error) and leader.caller != follower.caller:
+            return True
+        return _is_of_its_manner(error) and leader.manner != follower.manner
 
     def _check_closed(self) -> None:
         """Tell the end of the call from the end of the caller: only the latter is a cancellation."""
@@ -98,9 +127,9 @@ class Flight(Generic[T]):
 class StreamFlight(Flight[T]):
     """A stream in progress: every event is kept, so late followers start at the beginning."""
 
-    def __init__(self, credential: Callable[[], bytes]) -> None:
+    def __init__(self, call: Call | EmbedCall, terms: Terms | None = None) -> None:
         """Start without events."""
-        super().__init__(credential)
+        super().__init__(call, terms)
         self.events: list[StreamEvent] = []
         self._news = asyncio.Event()
 
@@ -147,15 +176,19 @@ class Flights:
 
     def __init__(self) -> None:
         """Start empty."""
-        self._flights: dict[Place, Flight[Any]] = {}
+        self._flights: dict[Place, list[Flight[Any]]] = {}
 
-    def find(self, place: Place | None) -> Flight[Any] | None:
-        """Return the flight to join at `place`, if there is one that will not be cancelled."""
-        flight = None if place is None else self._flights.get(place)
-        if flight is None or flight.task.done() or flight.task.cancelling():
+    def find(self, place: Place | None, terms: Terms | None = None) -> Flight[Any] | None:
+        """Return a flight to join at `place`, if there is one that will not be cancelled.
+
+        With `terms`, only one whose leader calls on them.
+        """
+        if place is None:
             return None
-        # What another loop left behind when it was closed will never land.
-        return flight if flight.task.get_loop() is asyncio.get_running_loop() else None
+        for flight in self._flights.get(place, ()):
+            if (terms is None or flight.terms == terms) and flight.is_landing:
+                return flight
+        return None
 
     def start(
         self,
@@ -169,16 +202,32 @@ class Flights:
         if isinstance(flight, StreamFlight):
             flight.task.add_done_callback(flight.end)
         if place is not None:
-            self._flights[place] = flight
+            loop = flight.task.get_loop()  # what another one left behind is never forgotten
+            beside = (f for f in self._flights.get(place, ()) if f.task.get_loop() is loop)
+            self._flights[place] = [*beside, flight]
             flight.task.add_done_callback(lambda _: self._forget(place, flight))
 
     def _forget(self, place: Place, flight: Flight[Any]) -> None:
-        if self._flights.get(place) is flight:
-            del self._flights[place]
+        left = [other for other in self._flights.pop(place, ()) if other is not flight]
+        if left:
+            self._flights[place] = left
 
     def tasks(self) -> set[asyncio.Task[Any]]:
         """Return the tasks of all flights that this loop can wait for."""
-        return own_tasks(flight.task for flight in self._flights.values())
+        return own_tasks(flight.task for flights in self._flights.values() for flight in flights)
+
+
+def _is_of_its_caller(error: LLMCacheError) -> bool:
+    """Whether `error` may be the fault of who called."""
+    status = error.status if isinstance(error, ProviderError) else None
+    return isinstance(error, _OF_ITS_CALLER) or status == _PAYMENT_REQUIRED
+
+
+def _is_of_its_manner(error: LLMCacheError) -> bool:
+    """Whether `error` may be the fault of how the call was made."""
+    return isinstance(error, _OF_ITS_MANNER) or (
+        isinstance(error, ProviderError) and error.retryable
+    )
 
 
 def _own(event: StreamEvent) -> StreamEvent:

@@ -36,7 +36,7 @@ from .labels import Answer, Labels
 from .recording import Recorder, close, drain, parse_entry, play
 from .store import Store
 from .tier import Held
-from .turn import Turn, turn
+from .turn import Turn, aside, turn
 
 __all__ = ["Facts", "Maker", "make_entry"]
 
@@ -86,7 +86,7 @@ class Maker:
         self, flight: Flight[Answer], call: Call, control: Control, key: str, budget: Budget
     ) -> Answer:
         """Return a whole answer, from the provider or from whoever made it meanwhile."""
-        async with self._turn(call, control, key, budget) as got:
+        async with self._turn(flight, call, control, key, budget) as got:
             if got.found is not None:
                 flight.answered = True
                 return _found(got.found, control)
@@ -104,7 +104,7 @@ class Maker:
     ) -> Answer:
         """Publish the events of an answer as they come; return the whole, stored, at the end."""
         try:
-            async with self._turn(call, control, key, budget) as got:
+            async with self._turn(flight, call, control, key, budget) as got:
                 held = got.found
                 if held is not None and held.result is not None:
                     flight.answered = True
@@ -146,7 +146,7 @@ class Maker:
         return _Made(recorder.recording(stream), result, time.monotonic() - started, flaw)
 
     def _turn(
-        self, call: Call, control: Control, key: str, budget: Budget
+        self, flight: Flight[Answer], call: Call, control: Control, key: str, budget: Budget
     ) -> AbstractAsyncContextManager[Turn]:
         """Hold the right to make the answer; find it instead if somebody else has made it."""
         if not control.is_plain:
@@ -158,7 +158,8 @@ class Maker:
             return held if fresh else None
 
         place = (control.collection, key)
-        return turn(self._store, place, budget, term=self._flight_timeout, look=look)
+        enter = aside if flight.is_aside else turn
+        return enter(self._store, place, budget, term=self._flight_timeout, look=look)
 
     def _numbering(
         self, call: Call, control: Control, budget: Budget

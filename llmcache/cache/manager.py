@@ -6,12 +6,11 @@
       else flight(key): one leader calls, the others wait for its answer or tail its stream
            → admission: storable? → codec → backend.put → memory
 
-This module holds the order of these steps. What a key is stands in
-`llmcache.keys`, whether an answer may be used or stored in `admission`, what one
-call may do in `control`, how an answer is made in `making`, and the failure
-contract in `guard`: a cache that is slow, down, full or damaged costs a warning
-and a provider call, never an exception, never a wrong answer, and never more
-than `deadline` seconds.
+This module holds the order of these steps. What a key is stands in `llmcache.keys`, whether an
+answer may be used or stored in `admission`, what one call may do in `control`, how an answer
+is made in `making`, and the failure contract in `guard`: a cache that is slow, down, full or
+damaged costs a warning and a provider call, never an exception, never a wrong answer, and
+never more than `deadline` seconds.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ from ..errors import (
 )
 from ..keys import Request
 from ..prices import priced
-from ..providers.base import Call, EmbedCall
+from ..providers.base import Call, EmbedCall, Terms, terms_of
 from ..types import CompletionResult, EmbeddingResult, StreamEvent, StreamEventType
 from . import inspection
 from .admission import Freshness, freshness
@@ -199,20 +198,22 @@ class CacheManager(Upkeep):
     async def _shared(
         self, call: Call, control: Control, key: str, budget: Budget
     ) -> CompletionResult:
-        """Return the answer of the flight of this call, or of the next if that failed for its leader."""
+        """Return the answer of the flight of this call, or of one on its own terms if that failed."""
         place = (control.collection, key) if control.is_plain else None
+        terms: Terms | None = None
         while True:
-            flight = self._flights.find(place)
+            flight = self._flights.find(place, terms)
             joined = flight is not None
             if flight is None:
-                flight = Flight[Answer](call.credential)
+                flight = Flight[Answer](call, terms)
                 work = partial(self._maker.lead, flight, call, control, key, budget)
                 self._flights.start(place, flight, work)
             try:
                 answer = await flight.join()
             except LLMCacheError as error:
-                if not joined or not flight.spares(error, call.credential):
+                if not joined or not flight.spares(error, call):
                     raise
+                terms = terms_of(call)
             else:
                 return self._labels.landed(answer, control, joined=joined)
 
@@ -264,8 +265,9 @@ class CacheManager(Upkeep):
         self, call: Call, control: Control, key: str, budget: Budget, stored: Stored
     ) -> AsyncGenerator[StreamEvent, None]:
         """Tail the flight of this call, or start one; fall back on a stale answer if it fails."""
+        terms: Terms | None = None
         while True:
-            flight, joined = self._stream_flight(call, control, key, budget)
+            flight, joined = self._stream_flight(call, control, key, budget, terms)
             begun, withheld = False, None
             try:
                 async with contextlib.aclosing(events_of(flight)) as events:
@@ -280,7 +282,8 @@ class CacheManager(Upkeep):
                 result = self._labels.landed(await flight.join(), control, joined=joined)
                 break
             except LLMCacheError as error:
-                if joined and not begun and flight.spares(error, call.credential):
+                if joined and not begun and flight.spares(error, call):
+                    terms = terms_of(call)
                     continue
                 if begun or stored.spare is None or not isinstance(error, ProviderError):
                     if withheld is not None:
@@ -295,14 +298,14 @@ class CacheManager(Upkeep):
         yield StreamEvent(StreamEventType.DONE, result)
 
     def _stream_flight(
-        self, call: Call, control: Control, key: str, budget: Budget
+        self, call: Call, control: Control, key: str, budget: Budget, terms: Terms | None
     ) -> tuple[Flight[Answer], bool]:
         """Return the flight to follow, and whether somebody else started it."""
         place = (control.collection, key) if control.is_plain else None
-        running = self._flights.find(place)
+        running = self._flights.find(place, terms)
         if running is not None:
             return running, True
-        flight = StreamFlight[Answer](call.credential)
+        flight = StreamFlight[Answer](call, terms)
         work = partial(self._maker.pump, flight, call, control, key, budget)
         self._flights.start(place, flight, work)
         if self.policy.drain_streams:
@@ -344,10 +347,9 @@ class CacheManager(Upkeep):
     def _refresh(self, call: Call, control: Control, key: str) -> None:
         place = (control.collection, key)
         if self._flights.find(place) is None:
-            flight = Flight[Answer](call.credential)
+            flight = Flight[Answer](call)
             flight.waiters += 1  # the cache itself waits: nobody's leaving cancels it
-            budget = Budget(self._deadline)
-            work = partial(self._maker.lead, flight, call, control, key, budget)
+            work = partial(self._maker.lead, flight, call, control, key, Budget(self._deadline))
             self._flights.start(place, flight, work)
 
     async def _samples(self, call: Call, control: Control, count: int) -> CompletionResult:

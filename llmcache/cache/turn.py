@@ -28,7 +28,7 @@ from .guard import Budget
 from .store import Store
 from .tier import Held
 
-__all__ = ["Turn", "turn"]
+__all__ = ["Turn", "aside", "turn"]
 
 _FIRST_PAUSE: Final = 0.005
 _LONGEST_PAUSE: Final = 0.25
@@ -74,14 +74,45 @@ async def turn(
     spare = (place[0], f"spare{place[1]}")
     waits = [(place, 2 * term), (spare, term)] if patience is None else [(place, patience)]
     lease, got = await _take(store, waits, budget, look)
-    if isinstance(lease, EverybodysLease):
+    async with _held(store, lease, budget, term):
         yield got
+
+
+@asynccontextmanager
+async def aside(
+    store: Store,
+    place: tuple[str, str],
+    budget: Budget,
+    *,
+    term: float,
+    look: Look = _nothing,
+) -> AsyncGenerator[Turn, None]:
+    """Hold the lease of `place` if it is free, as `turn` does; else go on without it, at once.
+
+    For who has waited for others already. Yields what `look` found, if there is something.
+    """
+    lease: Lease | None = None
+    if isinstance(store.backend, SupportsLease):
+        lease = await _try(store, store.backend, place, budget)
+    lease = lease or EverybodysLease()
+    got = await _looked(store, lease, place, budget, look)
+    async with _held(store, lease, budget, term):
+        yield got
+
+
+@asynccontextmanager
+async def _held(
+    store: Store, lease: Lease, budget: Budget, term: float
+) -> AsyncGenerator[None, None]:
+    """Give a lease up at the end, and after `term` seconds at the latest."""
+    if isinstance(lease, EverybodysLease):
+        yield
         return
     # A term of 0 is that of who keeps nobody waiting: there is no end to it.
     loop = asyncio.get_running_loop()
     end = loop.call_later(term, _end_term, store, lease, term) if term > 0 else None
     try:
-        yield got
+        yield
     finally:
         if end is not None:
             end.cancel()
@@ -107,6 +138,18 @@ def _let_go(store: Store, lease: Lease) -> asyncio.Task[None]:
     return store.spawn(release)
 
 
+async def _looked(
+    store: Store, lease: Lease, place: tuple[str, str], budget: Budget, look: Look
+) -> Turn:
+    """Return what is there now that `lease` was given, which is given up if the call ends here."""
+    try:
+        got = await _fenced(store, place, budget)
+        return got._replace(found=await look(budget))
+    except BaseException:
+        _let_go(store, lease)
+        raise
+
+
 async def _take(
     store: Store, waits: Sequence[tuple[tuple[str, str], float]], budget: Budget, look: Look
 ) -> _Taken:
@@ -121,12 +164,7 @@ async def _take(
             return None
         budget.left = asking.left
         # Between our look before and now, its holder may have stored the answer and left.
-        try:
-            got = await _fenced(store, place, budget)
-            return lease, got._replace(found=await look(budget))
-        except BaseException:
-            _let_go(store, lease)
-            raise
+        return lease, await _looked(store, lease, place, budget, look)
 
     for where, seconds in waits:
         mine = await taken(where, Budget(budget.left))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeVar, Unpack, runtime_checkable
+from typing import Any, Final, NamedTuple, Protocol, Self, TypeVar, Unpack, runtime_checkable
 
 from ..keys import Request
 from ..options import CompletionOptions, EmbeddingOptions
@@ -34,6 +34,9 @@ __all__ = [
     "Provider",
     "StreamDecoder",
     "StreamEvent",
+    "SupportsTerms",
+    "Terms",
+    "terms_of",
 ]
 
 
@@ -106,14 +109,6 @@ class Call(Protocol):
         """Who understands the answer."""
         ...
 
-    def credential(self) -> bytes:
-        """Return a digest that tells the credentials apart with which calls are made.
-
-        Of use in this process only, and asked for only when a shared call has failed; no
-        part of a key, of an entry or of a log. Empty when the call has none.
-        """
-        ...
-
     def snapshot(self) -> Self:
         """Return the same call with a request that nobody else can change while it is made."""
         ...
@@ -155,10 +150,6 @@ class EmbedCall(Protocol):
         """For prices."""
         ...
 
-    def credential(self) -> bytes:
-        """As `Call.credential`."""
-        ...
-
     def snapshot(self) -> Self:
         """Return the same call with requests that nobody else can change while it is made."""
         ...
@@ -178,6 +169,35 @@ class EmbedCall(Protocol):
 
 CallT = TypeVar("CallT", Call, EmbedCall)
 """One of the two; the same kind goes in and comes out."""
+
+
+class Terms(NamedTuple):
+    """On which terms a call is made: what may make it fail where an equal one would not.
+
+    Of use in this process only; no part of a key, of an entry or of a log.
+    """
+
+    caller: bytes = b""
+    """A digest of what the server knows the caller by; empty when there is nothing."""
+    manner: tuple[object, ...] = ()
+    """How long and how often the call tries, over which connections; compared, never read."""
+
+
+@runtime_checkable
+class SupportsTerms(Protocol):
+    """A call, of either kind, that differs from others in more than what it asks."""
+
+    def terms(self) -> Terms:
+        """Return the terms as they are now; asked for only when a shared call has failed."""
+        ...
+
+
+_ALIKE: Final = Terms()
+
+
+def terms_of(call: Call | EmbedCall) -> Terms:
+    """Return the terms of a call; those that know of none are alike."""
+    return call.terms() if isinstance(call, SupportsTerms) else _ALIKE
 
 
 @runtime_checkable

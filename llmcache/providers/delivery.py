@@ -14,6 +14,7 @@ from ..stats import CallStats
 from ..timeouts import Timeouts
 from ..types import Recording
 from ..types._json import Json
+from .base import Terms
 from .failures import NAMING_HEADERS
 from .http import HTTPReply, HTTPStream, HTTPTransport
 from .redaction import Redaction
@@ -76,8 +77,12 @@ class Delivery:
         self.stats.attempts += 1
         return _CountedRetry(self.retry.attempts, self.retry.backoff, self.stats)
 
-    def credential(self) -> bytes:
-        """Return a digest of what the server knows the caller by; see `Call.credential`."""
+    def terms(self) -> Terms:
+        """Return as whom, how long and how often a request is tried, and over which connections."""
+        timeouts = self.timeout or self.transport.timeouts
+        return Terms(self._caller(), (self.retry, timeouts, self.transport.way))
+
+    def _caller(self) -> bytes:
         sent = {**self.transport.headers, **(self.headers or {})}
         secrets = sorted((n, v) for n, v in sent.items() if is_secret_name(n))
         # A client that was passed in may have credentials of its own.

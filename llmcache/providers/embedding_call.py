@@ -9,6 +9,7 @@ from typing import Any
 from ..keys import Request
 from ..types import Recording, Usage
 from ..types._json import Json, thaw
+from .base import Terms
 from .delivery import Delivery
 from .failures import identified
 from .http import HTTPReply
@@ -32,9 +33,9 @@ class EmbeddingCall:
     delivery: Delivery
     read: Callable[[HTTPReply, Sequence[Json], str], list[Recording]] = vector_recordings
 
-    def credential(self) -> bytes:
-        """Return a digest of what the call is made with; of use in this process only."""
-        return self.delivery.credential()
+    def terms(self) -> Terms:
+        """Return what may make this call fail where an equal one would not."""
+        return self.delivery.terms()
 
     def snapshot(self) -> EmbeddingCall:
         """Return the same call with inputs that nobody else can change."""

@@ -117,7 +117,7 @@ class HTTPTransport:
         """
         self.provider = provider
         self.headers: Mapping[str, str] = dict(headers)
-        self._timeouts = Timeouts.of(timeout)
+        self.timeouts = Timeouts.of(timeout)
         self._max_body_bytes = max_body_bytes
         self._sleep = sleep
         self._given = http_client
@@ -125,11 +125,22 @@ class HTTPTransport:
         self._pool: Pool | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._library: Any = None
+        self._closings = 0
 
     @property
     def given_client(self) -> int | None:
         """What tells the client that was passed in from others, `None` without one."""
         return None if self._given is None else id(self._given)
+
+    @property
+    def way(self) -> tuple[object, ...]:
+        """What tells the connections apart that requests take, among transports that are in use.
+
+        Equal for those that share connections, until one is closed and breaks off its own.
+        """
+        shared = None if self._connections is None else id(self._connections)
+        closed = (id(self), self._closings) if self._closings else None
+        return self.given_client, shared, closed
 
     async def post(
         self,
@@ -205,6 +216,7 @@ class HTTPTransport:
 
         A client that was passed in stays open.
         """
+        self._closings += 1
         pool, self._pool = self._pool, None
         if pool is not None and self._given is None and self._loop is asyncio.get_running_loop():
             await pool.release(self)
@@ -260,7 +272,7 @@ class HTTPTransport:
         """
         pool = self._pool_for(url)
         client, options = pool.client, self._time_out(pool, timeout)
-        async with self._place(pool, timeout or self._timeouts):
+        async with self._place(pool, timeout or self.timeouts):
             if client.is_closed or self._pool is not pool:  # while this call waited
                 message = "the provider was closed during the call"
                 raise ConnectionFailedError(message, provider=self.provider)
@@ -299,7 +311,7 @@ class HTTPTransport:
         """Return the time-out as an option: the call's, else the client's own, else the provider's."""
         if asked is None and pool.client.timeout != pool.library.Timeout(_HTTPX_TIMEOUT):
             return {}
-        chosen = asked or self._timeouts
+        chosen = asked or self.timeouts
         phases = {name: getattr(chosen, name) for name in ("connect", "read", "write", "pool")}
         return {"timeout": pool.library.Timeout(**phases)}
 

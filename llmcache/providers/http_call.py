@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from ..keys import Request
 from ..types import Recording
 from ..types._json import FrozenDict, Json
-from .base import Dialect
+from .base import Dialect, Terms
 from .delivery import Delivery
 from .redaction import DiscreetDialect, Redaction
 from .wire_events import EventStream
@@ -60,9 +60,9 @@ class HTTPCall(NamedTuple):
         """Who understands the answer, and repeats no credential of this call."""
         return DiscreetDialect(self.spoken, self._redaction)
 
-    def credential(self) -> bytes:
-        """Return a digest of what the call is made with; of use in this process only."""
-        return self.delivery.credential()
+    def terms(self) -> Terms:
+        """Return what may make this call fail where an equal one would not."""
+        return self.delivery.terms()
 
     def is_given_away_by(self, recording: Recording) -> bool:
         """Return whether an answer repeats a credential of the call."""

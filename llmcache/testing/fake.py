@@ -298,10 +298,6 @@ class _FakeCall:
     dialect: ChatDialect
     server: _Server
 
-    def credential(self) -> bytes:
-        """Return nothing: whoever asks, asks alike."""
-        return b""
-
     def is_given_away_by(self, recording: Recording) -> bool:  # noqa: ARG002 - the protocol's
         """Return that there is nothing to tell."""
         return False
@@ -330,10 +326,6 @@ class _FakeEmbedCall:
     body: Mapping[str, Json]
     server: _Server
     provider: str = FAKE
-
-    def credential(self) -> bytes:
-        """Return nothing: whoever asks, asks alike."""
-        return b""
 
     def snapshot(self) -> _FakeEmbedCall:
         """Return the same call with inputs that nobody else can change."""

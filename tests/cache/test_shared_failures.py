@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections import Counter
-from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
-from cache_support import chunks, completion, until
+from cache_support import until
+from tenants import BAD, GOOD, HOWS, SAID, Bank, ask, house
 
 from llmcache import (
     AnthropicProvider,
-    CacheManager,
     CachePolicy,
     MemoryBackend,
     OpenAIProvider,
@@ -29,80 +26,6 @@ from llmcache.errors import (
     RateLimitError,
     ServerError,
 )
-from llmcache.testing.upstream import Reply, Upstream, UpstreamRequest
-
-GOOD, BAD = "sk-good-0123456789", "sk-bad-0123456789"
-VECTOR = b'{"data": [{"index": 0, "embedding": [1.0, 2.0]}], "model": "m"}'
-
-
-class Bank:
-    """An upstream that refuses every credential but the good ones, once it is told to answer."""
-
-    def __init__(
-        self, status: int = 401, code: str = "no", good: tuple[str, ...] = (GOOD,)
-    ) -> None:
-        self.open = asyncio.Event()
-        self.asked: Counter[str] = Counter()
-        self._good = good
-        self._refusal = Reply(
-            status,
-            f'{{"error": {{"message": "not you", "code": "{code}"}}}}'.encode(),
-            {"retry-after": "7", "x-request-id": "req_of_the_leader"},
-        )
-
-    async def __call__(self, request: UpstreamRequest) -> Reply:
-        headers = request.headers
-        token = headers.get("authorization", headers.get("x-api-key", "")).removeprefix("Bearer ")
-        self.asked[token] += 1
-        await self.open.wait()
-        if token not in self._good:
-            return self._refusal
-        if request.path.endswith("/embeddings"):
-            return Reply(body=VECTOR)
-        if request.json().get("stream"):
-            return Reply(body=chunks("fine"), headers={"content-type": "text/event-stream"})
-        return Reply(body=completion("fine"))
-
-
-class House:
-    """One cache, and a provider for each credential that asks through it."""
-
-    def __init__(
-        self, server: Upstream, cache: CacheManager, closing: contextlib.AsyncExitStack
-    ) -> None:
-        self.cache = cache
-        self._server = server
-        self._closing = closing
-
-    async def tenant(self, key: str, **options: Any) -> OpenAIProvider:
-        options = {"attempts": 1, "cache": self.cache, **options}
-        made = OpenAIProvider("m", api_key=key, base_url=self._server.base_url, **options)
-        return await self._closing.enter_async_context(made)
-
-
-@contextlib.asynccontextmanager
-async def house(
-    bank: Bank, backend: MemoryBackend | None = None, **options: Any
-) -> AsyncGenerator[House, None]:
-    async with Upstream(bank) as server, contextlib.AsyncExitStack() as closing:
-        cache = CacheManager(backend or MemoryBackend(), **options)
-        closing.push_async_callback(cache.aclose)
-        yield House(server, cache, closing)
-
-
-async def ask(provider: OpenAIProvider, how: str, **options: Any) -> Any:
-    """Return what a call says, whichever kind it is."""
-    if how == "embed":
-        return (await provider.embed("q", cache_response=True, **options)).embeddings
-    if how == "complete":
-        return (await provider.complete("q", cache_response=True, **options)).content
-    events = [event async for event in provider.stream("q", cache_response=True, **options)]
-    assert not [event for event in events if event.type is StreamEventType.ERROR]
-    return events[-1].data.content
-
-
-SAID = {"complete": "fine", "stream": "fine", "embed": ((1.0, 2.0),)}
-HOWS = sorted(SAID)
 
 
 @pytest.mark.parametrize("how", HOWS)
@@ -126,16 +49,12 @@ async def test_a_follower_with_another_credential_asks_for_itself(
         leader = asyncio.ensure_future(ask(bad, how))
         await until(lambda: bank.asked[BAD] == 1)
         followers = [asyncio.ensure_future(ask(good, how)) for _ in range(5)]
-        await until(lambda: _waiting(h) == 6)
+        await until(lambda: h.waiting() == 6)
         bank.open.set()
         with pytest.raises(error):
             await leader
         assert await asyncio.gather(*followers) == [SAID[how]] * 5
         assert bank.asked == {BAD: 1, GOOD: 1}
-
-
-def _waiting(h: House) -> int:
-    return sum(flight.waiters for flight in h.cache._flights._flights.values())
 
 
 @pytest.mark.parametrize("how", HOWS)
@@ -148,7 +67,7 @@ async def test_a_thousand_with_the_same_bad_credential_are_one_call(how: str) ->
             asyncio.ensure_future(ask((one, other)[i % 2], how, request_id=f"call-{i}"))
             for i in range(1_000)
         ]
-        await until(lambda: _waiting(h) == 1_000)
+        await until(lambda: h.waiting() == 1_000)
         bank.open.set()
         results = await asyncio.gather(*calls, return_exceptions=True)
         assert all(isinstance(result, AuthenticationError) for result in results)
@@ -166,7 +85,7 @@ async def test_of_many_credentials_each_is_tried_once_at_most(how: str) -> None:
             for tenant in tenants
         }
         everybody = sum(len(each) for each in calls.values())
-        await until(lambda: _waiting(h) == everybody)
+        await until(lambda: h.waiting() == everybody)
         bank.open.set()
         *refused, served = [
             await asyncio.gather(*each, return_exceptions=True) for each in calls.values()
@@ -186,7 +105,7 @@ async def test_a_failure_that_is_everybodys_stays_shared() -> None:
         leader = asyncio.ensure_future(ask(bad, "complete"))
         await until(lambda: bank.asked[BAD] == 1)
         follower = asyncio.ensure_future(ask(good, "complete"))
-        await until(lambda: _waiting(h) == 2)
+        await until(lambda: h.waiting() == 2)
         bank.open.set()
         for call in (leader, follower):
             with pytest.raises(ServerError):
@@ -200,7 +119,7 @@ async def test_equal_calls_with_different_good_credentials_are_one_call(how: str
     async with house(bank) as h:
         tenants = [await h.tenant(GOOD), await h.tenant(BAD)]
         calls = [asyncio.ensure_future(ask(tenants[i % 2], how)) for i in range(100)]
-        await until(lambda: _waiting(h) == 100)
+        await until(lambda: h.waiting() == 100)
         bank.open.set()
         assert await asyncio.gather(*calls) == [SAID[how]] * 100
         assert bank.asked.total() == 1
@@ -217,7 +136,7 @@ async def test_whole_and_streamed_calls_part_where_one_of_them_is_refused(
         leader = asyncio.ensure_future(ask(bad, first))
         await until(lambda: bank.asked[BAD] == 1)
         follower = asyncio.ensure_future(ask(good, second))
-        await until(lambda: _waiting(h) == 2)
+        await until(lambda: h.waiting() == 2)
         bank.open.set()
         with pytest.raises(AuthenticationError):
             await leader
@@ -253,9 +172,9 @@ async def test_a_credential_that_cannot_be_sent_is_its_owners_trouble(how: str) 
     async with house(bank, backend, deadline=30) as h:
         bad, good = await h.tenant(f"{BAD}\n"), await h.tenant(GOOD)
         leader = asyncio.ensure_future(ask(bad, how))
-        await until(lambda: _waiting(h) == 1)
+        await until(lambda: h.waiting() == 1)
         followers = [asyncio.ensure_future(ask(good, how)) for _ in range(2)]
-        await until(lambda: _waiting(h) == 3)
+        await until(lambda: h.waiting() == 3)
         backend.open.set()
         with pytest.raises(InvalidRequestError):
             await leader
@@ -271,7 +190,7 @@ async def test_a_header_of_one_call_is_a_credential_too() -> None:
         await until(lambda: bank.asked[BAD] == 1)
         own = {"Authorization": f"Bearer {GOOD}"}
         follower = asyncio.ensure_future(ask(tenant, "complete", extra_headers=own))
-        await until(lambda: _waiting(h) == 2)
+        await until(lambda: h.waiting() == 2)
         bank.open.set()
         with pytest.raises(AuthenticationError):
             await leader
@@ -289,7 +208,7 @@ async def test_an_answer_past_its_time_comes_after_the_followers_own_call() -> N
         leader = asyncio.ensure_future(bad.complete("q", cache_response=True))
         await until(lambda: bank.asked[BAD] == 1)
         follower = asyncio.ensure_future(good.complete("q", cache_response=True))
-        await until(lambda: _waiting(h) == 2)
+        await until(lambda: h.waiting() == 2)
         bank.open.set()
         stale, fresh = await leader, await follower
         assert stale.cache is not None
@@ -303,7 +222,7 @@ async def test_an_answer_past_its_time_comes_after_the_followers_own_call() -> N
 
 def credential(**options: Any) -> bytes:
     provider = OpenAIProvider("m", **{"api_key": GOOD, "cache_backend": None, **options})
-    return provider._call("q", {}).credential()
+    return provider._call("q", {}).terms().caller
 
 
 def test_what_a_server_knows_the_caller_by_tells_credentials_apart() -> None:
@@ -329,7 +248,7 @@ def test_what_a_server_knows_the_caller_by_tells_credentials_apart() -> None:
 def test_either_header_of_the_messages_api_counts(version: str) -> None:
     def made(key: str) -> bytes:
         provider = AnthropicProvider("m", api_key=key, api_version=version, cache_backend=None)
-        return provider._call("q", {}).credential()
+        return provider._call("q", {}).terms().caller
 
     assert made(GOOD) == made(GOOD) != made(BAD)
 
@@ -339,6 +258,6 @@ def test_the_digest_is_no_part_of_the_key_and_shows_nothing() -> None:
         OpenAIProvider("m", api_key=key, cache_backend=None)._call("q", {}) for key in (GOOD, BAD)
     )
     assert one.request.key() == other.request.key()
-    assert one.credential() != other.credential()
-    assert GOOD.encode() not in one.credential()
-    assert one.credential() not in one.request.identity()
+    assert one.terms().caller != other.terms().caller
+    assert GOOD not in repr(one.terms())
+    assert one.terms().caller not in one.request.identity()

@@ -288,9 +288,6 @@ class OwnCall:
     def snapshot(self) -> OwnCall:
         return self
 
-    def credential(self) -> bytes:
-        return b""
-
     def is_given_away_by(self, _: Recording) -> bool:
         return False
 
