@@ -110,7 +110,7 @@ class Batches(Generic[T]):
             if not whole.left:
                 return
             whole.reading = asyncio.current_task()
-            keys = list(dict.fromkeys(key for one in batch for key in one.keys))
+            keys = list(dict.fromkeys([key for one in batch for key in one.keys]))
             found = await self._read(batch[0].collection, keys)
         except BaseException as error:
             for one in batch:

@@ -6,11 +6,9 @@
       else flight(key): one leader calls, the others wait for its answer or tail its stream
            → admission: storable? → codec → backend.put → memory
 
-This module holds the order of these steps. What a key is stands in `llmcache.keys`, whether an
-answer may be used or stored in `admission`, what one call may do in `control`, how an answer
-is made in `making`, and the failure contract in `guard`: a cache that is slow, down, full or
-damaged costs a warning and a provider call, never an exception, never a wrong answer, and
-never more than `deadline` seconds.
+What a key is stands in `llmcache.keys`, whether an answer may be used or stored in `admission`,
+what one call may do in `control`, how an answer is made in `making`, and in `guard` that a cache
+in trouble costs a warning, a provider call and `deadline` seconds at most.
 """
 
 from __future__ import annotations
