@@ -194,6 +194,8 @@ def test_one_wrong_key_among_many_is_found(wrong: Any, place: int) -> None:
     keys.insert(place, wrong)
     with pytest.raises(ConfigurationError):
         check_keys(keys)
+    with pytest.raises(ConfigurationError):
+        check_keys([wrong])
 
 
 def test_no_keys_are_none_that_are_wrong() -> None:

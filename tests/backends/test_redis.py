@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from backend_support import entry, key, scan
+from redis.exceptions import ConnectionError as LostError
 
 from llmcache.backends import Backend, StoredEntry
 from llmcache.backends.base import VersionedEntry
@@ -202,6 +203,37 @@ async def test_a_lease_whose_reply_was_lost_is_had(
     again = await redis.try_lease("default", key(1))
     assert again is not None
     await again.release()
+
+
+@pytest.mark.parametrize("lost", ["set", "no_lease"])
+async def test_a_lease_that_nobody_heard_of_is_given_back(
+    redis_server: RedisServer, lost: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server gave it, and its reply was lost: nobody may be locked out until it ends."""
+    async with RedisBackend(redis_server.url, prefix=uuid.uuid4().hex, lease_seconds=600) as redis:
+        client = await redis._client._opened()
+        give, run = client.set, redis._client.run
+
+        async def given(*arguments: Any, **named: Any) -> Any:
+            await give(*arguments, **named)
+            if lost == "set":
+                raise LostError("the reply was lost")
+            return None  # as to one who asks again
+
+        async def heard(operation: str, name: str, *more: Any) -> Any:
+            if name == "no_lease":
+                raise BackendUnavailableError("the reply was lost", backend="redis", operation=name)
+            return await run(operation, name, *more)
+
+        monkeypatch.setattr(client, "set", given)
+        monkeypatch.setattr(redis._client, "run", heard)
+        with pytest.raises(BackendUnavailableError, match="reply was lost"):
+            await redis.try_lease("default", key(1))
+        monkeypatch.undo()
+        async with asyncio.timeout(30):
+            while (lease := await redis.try_lease("default", key(1))) is None:
+                await asyncio.sleep(0.005)
+        await lease.release()
 
 
 def test_closing_leaves_alone_what_another_loop_does() -> None:

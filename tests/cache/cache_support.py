@@ -141,6 +141,25 @@ async def until(condition: Any, seconds: float = 10.0) -> None:
             await asyncio.sleep(0.005)
 
 
+class Gate:
+    """An upstream handler that answers when it is told to."""
+
+    def __init__(self, body: bytes) -> None:
+        self.open = asyncio.Event()
+        self.arrived = asyncio.Event()
+        self.gone = 0
+        self._body = body
+
+    async def __call__(self, request: UpstreamRequest) -> Reply:
+        self.arrived.set()
+        try:
+            await self.open.wait()
+        except asyncio.CancelledError:
+            self.gone += 1
+            raise
+        return Reply(body=self._body)
+
+
 class Clock:
     """The wall clock, set by hand. Intervals are measured by another clock and go on."""
 

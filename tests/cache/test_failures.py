@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cache_support import BrokenBackend, ask
+from cache_support import BrokenBackend, Gate, ask, completion, until
 
 from llmcache import CacheMissError, OpenAIProvider
 from llmcache.backends import Lease, MemoryBackend
 from llmcache.errors import ConfigurationError
-from llmcache.testing.upstream import DemoUpstream
+from llmcache.testing.upstream import DemoUpstream, Upstream
 
 MakeProvider = Callable[..., OpenAIProvider]
 HOWS = pytest.mark.parametrize("how", ["complete", "stream"])
@@ -278,3 +278,32 @@ async def test_a_store_that_is_asked_again_and_again_is_not_slow(
         results = await asyncio.gather(*calls)
     assert upstream.calls == 1
     assert sorted(r.cache.status for r in results if r.cache) == ["hit", "miss"]
+
+
+@pytest.mark.parametrize("flight_timeout", [0.0, 0.05])
+async def test_a_slow_provider_is_no_failure_of_the_store(
+    make_provider: MakeProvider, caplog: pytest.LogCaptureFixture, flight_timeout: float
+) -> None:
+    """With a term of 0 nobody is kept waiting, and there is no end to say anything of."""
+    gate = Gate(completion("late"))
+    options = {"cache_options": {"flight_timeout": flight_timeout}}
+    async with Upstream(gate) as server, make_provider(base_url=server.base_url, **options) as made:
+        asked = asyncio.ensure_future(made.complete("q", cache_response=True))
+        await gate.arrived.wait()
+        if flight_timeout:
+            await until(lambda: "another may take over" in caplog.text)
+        gate.open.set()
+        assert (await asked).content == "late"
+        counters = made.cache.counters
+        assert (counters.store_failures, counters.stored) == (0, 1)
+    assert bool(caplog.records) == bool(flight_timeout)
+
+
+async def test_an_answer_that_is_too_large_is_dropped_and_no_failure_of_the_store(
+    make_provider: MakeProvider,
+) -> None:
+    options = {"cache_options": {"max_entry_bytes": 1_000}}
+    async with make_provider(**options) as made:
+        await made.complete("q" * 2_000, cache_response=True)
+        counters = made.cache.counters
+        assert (counters.dropped, counters.store_failures) == (1, 0)

@@ -6,32 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 
 import pytest
-from cache_support import answering, ask, chunks, completion, events_of, streamed, until
+from cache_support import Gate, answering, ask, chunks, completion, events_of, streamed, until
 
 from llmcache import OpenAIProvider, StreamEventType
 from llmcache.errors import RateLimitError, StreamInterruptedError
 from llmcache.testing.upstream import DemoUpstream, Reply, Upstream, UpstreamRequest
 
 MakeProvider = Callable[..., OpenAIProvider]
-
-
-class Gate:
-    """An upstream handler that answers when it is told to."""
-
-    def __init__(self, body: bytes) -> None:
-        self.open = asyncio.Event()
-        self.arrived = asyncio.Event()
-        self.gone = 0
-        self._body = body
-
-    async def __call__(self, request: UpstreamRequest) -> Reply:
-        self.arrived.set()
-        try:
-            await self.open.wait()
-        except asyncio.CancelledError:
-            self.gone += 1
-            raise
-        return Reply(body=self._body)
 
 
 async def test_a_thousand_equal_calls_make_one(
