@@ -238,11 +238,12 @@ class Database:
             await asyncio.wait({opened.opening})
         pool, opened.pool = opened.pool, None
         readers, opened.readers = opened.readers, []
+        if opened.tasks:
+            await asyncio.wait(opened.tasks)  # the ends of what was given up; each takes a moment
         if pool is None or pool is self._given:
             return
         try:
             async with asyncio.timeout(self._timeout):
-                await asyncio.gather(*opened.tasks)  # statements that were given up
                 for reader in readers:
                     await reader.close()
                 await pool.close()

@@ -257,17 +257,18 @@ async def test_a_connection_that_was_lost_is_replaced(postgres: PostgresBackend)
 
 
 async def test_closing_waits_for_statements_that_were_given_up(dsn: str) -> None:
-    """Else the loop ends before they do, and says so."""
-    async with PostgresBackend(dsn) as backend:
-        await backend.open()
-        database = backend._database
-        slow = asyncio.create_task(database.fetch("get", "SELECT pg_sleep(60)"))
-        await asyncio.sleep(0.1)
-        slow.cancel()
-        await asyncio.wait({slow})
-        ending = set(database._bound.get().tasks)
-        assert ending, "the server is told behind the call"
-    assert all(task.done() for task in ending)
+    """Else the loop ends before they do, and says so; a pool that was given waits for nobody."""
+    async with asyncpg.create_pool(dsn, min_size=0) as pool:
+        async with PostgresBackend(pool=pool) as backend:
+            await backend.open()
+            database = backend._database
+            slow = asyncio.create_task(database.fetch("get", "SELECT pg_sleep(60)"))
+            await asyncio.sleep(0.1)
+            slow.cancel()
+            await asyncio.wait({slow})
+            ending = set(database._bound.get().tasks)
+            assert ending, "the server is told behind the call"
+        assert all(task.done() for task in ending)
 
 
 async def test_opening_goes_on_when_its_first_caller_leaves(
